@@ -1,0 +1,54 @@
+"""Facts: accelerators, models and engine coefficients, each with its source and how far to trust it.
+
+    from profiles import Catalogue
+    Catalogue().model("llama-3.1-8b").derived_total_params
+
+    Catalogue                 finds a record by name or alias; a user's folder goes before the built-in ones
+    Accelerator, Model, EngineCoefficients    the kinds of record, frozen and validated
+    Record, Provenance        what they share: source, confidence, confidence_of(field), assumed_fields()
+    json_schema(kind)         JSON Schema of a kind, for editors
+    UserError                 what bad input raises
+
+Importing this package is cheap: everything but the error is loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from .accelerator import Accelerator
+    from .catalogue import Catalogue, normalise
+    from .engine import EngineCoefficients
+    from .model import Model
+    from .record import BYTES_PER_VALUE, CONFIDENCES, Confidence, Dtype, Provenance, Record, weakest
+    from .schema import KINDS, json_schema, parse
+
+__all__ = [
+    "BYTES_PER_VALUE", "CONFIDENCES", "KINDS",
+    "Accelerator", "Catalogue", "Confidence", "Dtype", "EngineCoefficients", "Model", "Provenance", "Record",
+    "UserError", "did_you_mean", "json_schema", "normalise", "parse", "weakest",
+]  # fmt: skip
+
+_HOMES = {
+    "accelerator": ("Accelerator",),
+    "catalogue": ("Catalogue", "normalise"),
+    "engine": ("EngineCoefficients",),
+    "model": ("Model",),
+    "record": ("BYTES_PER_VALUE", "CONFIDENCES", "Confidence", "Dtype", "Provenance", "Record", "weakest"),
+    "schema": ("KINDS", "json_schema", "parse"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,269 @@
+"""Finding facts by name: what nearfar ships, and a user's folder on top of it.
+
+    catalogue = Catalogue(Path("my-profiles"))
+    catalogue.accelerator("NVIDIA H100 80GB HBM3").bandwidth_gb_s
+    catalogue.engine("vllm", "rtx-4090").name                  # vllm-rtx-4090
+
+Names are compared without case, and `_`, space and `-` are one character. An exact name goes before an alias,
+and a user's record before a built-in one. Nothing is read before it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from .accelerator import Accelerator
+from .engine import EngineCoefficients
+from .errors import UserError, did_you_mean
+from .extending import extend
+from .model import Model
+from .reading import load_mapping
+from .record import Record
+from .schema import KINDS, parse, record_class
+
+__all__ = ["Catalogue", "normalise"]
+
+_DATA = Path(__file__).parent / "data"
+_LIST = "`nearfar profiles list` shows what there is"
+_R = TypeVar("_R", bound=Record)
+
+
+def normalise(name: str) -> str:
+    """The form in which names are compared: `NVIDIA_H100  80GB` and `nvidia-h100-80gb` are the same."""
+    return re.sub(r"[-_\s]+", "-", name.strip().lower())
+
+
+class _File(NamedTuple):
+    path: Path
+    where: str  # how messages call it
+    builtin: bool
+
+
+class Catalogue:
+    """Every profile there is: the built-in ones and those of a user's folder, which go first.
+
+    A user's folder may have any layout: every *.yaml and *.yml below it is a profile, and its `kind` tells
+    which. A record there may shadow a built-in name, and may extend the very record that it shadows; built-in
+    records themselves extend built-in ones only, so a shadow never changes another record silently.
+
+    Raises UserError for a folder that does not exist. Problems inside files are told when they are read.
+    """
+
+    def __init__(self, user_folder: Path | None = None) -> None:
+        if user_folder is not None and not Path(user_folder).is_dir():
+            raise UserError("the folder of profiles does not exist or is no folder", got=str(user_folder))
+        self._folder = Path(user_folder) if user_folder is not None else None
+        self._raw: dict[Path, dict[str, Any]] = {}
+        self._records: dict[_File, Record] = {}
+
+    def accelerator(self, name: str) -> Accelerator:
+        """An accelerator by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Accelerator, "accelerator", name)
+
+    def model(self, name: str) -> Model:
+        """A model by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Model, "model", name)
+
+    def engine(self, name_or_runtime: str, accelerator: str) -> EngineCoefficients:
+        """The most specific coefficients of a runtime for an accelerator; the name tells which.
+
+        A record that lists the accelerator goes before one for `*`, a user's before a built-in one, a short
+        list before a long one. An accelerator that no record lists has those of the one that it extends. The
+        name of one record asks for it whatever the accelerator.
+
+        Raises UserError for an unknown runtime or accelerator, and when no record fits.
+        """
+        wanted = self.accelerator(accelerator)
+        runtime = normalise(name_or_runtime)
+        family = [one for one in self._engines() if normalise(one.runtime) == runtime]
+        if not family:
+            if self._locate("engine", name_or_runtime) is None:
+                known = {*self.names("engine"), *(one.runtime for one in self._engines())}
+                raise _unknown("engine", name_or_runtime, known)
+            return self._get(EngineCoefficients, "engine", name_or_runtime)
+        for name in self._lineage(wanted):
+            if listing := [one for one in family if self._lists(one, name)]:
+                return min(listing, key=lambda one: (self._file_of(one).builtin, len(one.accelerators)))
+        if general := [one for one in family if one.generic]:
+            return min(general, key=lambda one: self._file_of(one).builtin)
+        raise UserError(
+            f"no coefficients of engine {name_or_runtime!r} for this accelerator",
+            got=wanted.name,
+            allowed=", ".join(sorted({name for one in family for name in one.accelerators})),
+            next_step="add a profile of kind engine that lists it, or '*'",
+        )
+
+    def find(self, name: str, kind: str | None = None) -> Record:
+        """A record of any kind by name or alias. Raises UserError for none, or for several kinds."""
+        kinds = _kinds(kind)
+        found = [(k, file) for k in kinds if (file := self._locate(k, name)) is not None]
+        if len(found) > 1:
+            raise UserError(
+                "several kinds of profile have this name", got=name, allowed=", ".join(k for k, _ in found)
+            )
+        if not found:
+            known = {one for k in kinds for one in self.names(k)}
+            raise _unknown(kind or "profile", name, known)
+        return self._record(found[0][1])
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of a kind, sorted, without aliases. Raises UserError for a kind that does not exist."""
+        record_class(kind)
+        user = {key: str(self._load(file)["name"]) for key, file in self._user[kind].items()}
+        builtin = {key: file.path.stem for key, file in self._builtin[kind].items()}
+        return tuple(sorted((builtin | user).values()))
+
+    def records(self, kind: str | None = None) -> tuple[Record, ...]:
+        """Every record, or every record of a kind, read and validated, in the order of their names."""
+        return tuple(self.find(name, k) for k in _kinds(kind) for name in self.names(k))
+
+    def origin(self, record: Record) -> str:
+        """Where a record of this catalogue was read: `built-in` or the path of the user's file."""
+        file = self._file_of(record)
+        return "built-in" if file.builtin else str(file.path)
+
+    # Files: which there are, and what they are called.
+
+    @cached_property
+    def _builtin(self) -> dict[str, dict[str, _File]]:
+        """Built-in files by kind and normalised name. A stem is its record's name: none has to be read."""
+        return {
+            kind: {
+                normalise(path.stem): _File(path, f"profiles/data/{kind}s/{path.name}", True)
+                for path in sorted((_DATA / f"{kind}s").glob("*.yaml"))
+            }
+            for kind in KINDS
+        }
+
+    @cached_property
+    def _user(self) -> dict[str, dict[str, _File]]:
+        """The user's files by kind and normalised name; all are read, for only `kind` and `name` tell."""
+        found: dict[str, dict[str, _File]] = {kind: {} for kind in KINDS}
+        for path in sorted(_yaml_files(self._folder)):
+            file = _File(path, str(path), False)
+            data = self._load(file)
+            record_class(data.get("kind"), file.where)
+            name = data.get("name")
+            if not isinstance(name, str) or not normalise(name):
+                raise UserError(
+                    f"{file.where}: name: every profile needs one",
+                    got=name if name is not None else "nothing",
+                )
+            twin = found[data["kind"]].setdefault(normalise(name), file)
+            if twin is not file:
+                raise UserError(f"{file.where}: name: {name!r} is given in {twin.where} as well")
+        return found
+
+    def _locate(self, kind: str, name: str) -> _File | None:
+        """The file of a name or an alias; names first, the user's first."""
+        key = normalise(name)
+        for layer in (self._user[kind], self._builtin[kind]):
+            if key in layer:
+                return layer[key]
+        shadowed = self._user[kind]
+        return self._alias(self._user[kind].values(), key) or self._alias(
+            (file for stem, file in self._builtin[kind].items() if stem not in shadowed), key
+        )
+
+    def _alias(self, files: Iterable[_File], key: str) -> _File | None:
+        return next((one for one in files if key in map(normalise, self._record(one).aliases)), None)
+
+    def _load(self, file: _File) -> dict[str, Any]:
+        if file.path not in self._raw:
+            self._raw[file.path] = load_mapping(file.path, file.where)
+        return self._raw[file.path]
+
+    # Records: what `extends` makes of the files.
+
+    def _get(self, cls: type[_R], kind: str, name: str) -> _R:
+        file = self._locate(kind, name)
+        if file is None:
+            raise _unknown(kind, name, self.names(kind))
+        record = self._record(file)
+        assert isinstance(record, cls)
+        return record
+
+    def _record(self, file: _File) -> Record:
+        if file not in self._records:
+            self._records[file] = parse(self._extended(file, ()), file.where)
+        return self._records[file]
+
+    def _extended(self, file: _File, below: tuple[_File, ...]) -> dict[str, Any]:
+        """The raw mapping of a file on top of all that it extends; `below` are the files that led here."""
+        data = self._load(file)
+        target = data.get("extends")
+        if target is None:
+            return data
+        if not isinstance(target, str):
+            raise UserError(
+                f"{file.where}: extends: bad value", got=target, allowed="the name of another profile"
+            )
+        chain = (*below, file)
+        base = self._base_of(file, data["kind"], normalise(target))
+        if base is None:
+            raise UserError(
+                f"{file.where}: extends: no such {data['kind']}",
+                got=target,
+                next_step=f"{did_you_mean(target, self.names(data['kind']))}; {_LIST}",
+            )
+        if base in chain:
+            turns = [*chain[chain.index(base) :], base]
+            circle = " -> ".join(str(self._load(one).get("name")) for one in turns)
+            raise UserError(f"{file.where}: extends: the records extend each other in a circle: {circle}")
+        same_name = normalise(str(data.get("name"))) == normalise(target)
+        return extend(self._extended(base, chain), data, same_name=same_name)
+
+    def _base_of(self, file: _File, kind: str, key: str) -> _File | None:
+        if file.builtin:
+            return self._builtin[kind].get(key)
+        user = self._user[kind].get(key)
+        return self._builtin[kind].get(key, user) if user in (None, file) else user
+
+    def _file_of(self, record: Record) -> _File:
+        key = normalise(record.name)
+        for layer in (self._user, self._builtin):
+            if key in layer[record.kind]:
+                return layer[record.kind][key]
+        raise UserError("the record is not of this catalogue", got=record.name)
+
+    def _engines(self) -> list[EngineCoefficients]:
+        return [self._get(EngineCoefficients, "engine", name) for name in self.names("engine")]
+
+    def _lineage(self, accelerator: Accelerator) -> list[str]:
+        """The name of an accelerator and of those that it extends, nearest first."""
+        found = [accelerator.name]
+        while accelerator.extends is not None and normalise(accelerator.extends) != normalise(found[-1]):
+            accelerator = self.accelerator(accelerator.extends)
+            found.append(accelerator.name)
+        return found
+
+    def _lists(self, engine: EngineCoefficients, accelerator: str) -> bool:
+        files = (self._locate("accelerator", name) for name in engine.accelerators if name != "*")
+        return any(file is not None and self._record(file).name == accelerator for file in files)
+
+
+def _kinds(kind: str | None) -> list[str]:
+    """One kind, checked, or all of them."""
+    if kind is None:
+        return list(KINDS)
+    record_class(kind)
+    return [kind]
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    hint = did_you_mean(normalise(name), known)
+    return UserError(f"unknown {what}", got=name, next_step=f"{hint}; {_LIST}")
+
+
+def _yaml_files(folder: Path | None) -> list[Path]:
+    """Every YAML file below a folder, hidden files and folders left out."""
+    if folder is None:
+        return []
+    found = [path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml"} and path.is_file()]
+    return [
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]

@@ -1,0 +1,269 @@
+"""A transformer's architecture, and the arithmetic that follows from it.
+
+    Model                     layers, attention, feed-forward, vocabulary; every derived count is a property
+
+Derived counts leave out norms, biases and attention sinks: together below 0.1 % of any model here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from .errors import UserError
+from .record import Count, CountOrZero, Dtype, Facts, Flag, Fraction, Positive, Record
+
+__all__ = [
+    "Attention",
+    "FeedForward",
+    "LatentAttention",
+    "MixtureOfExperts",
+    "Model",
+    "MultiToken",
+    "SlidingWindow",
+]
+
+
+class SlidingWindow(Facts):
+    """Layers that attend to the last `window_tokens` only; query heads and head sizes are the others'."""
+
+    layers: Count
+    window_tokens: Count
+    kv_heads: Count
+
+
+class LatentAttention(Facts):
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one short vector per token and layer."""
+
+    kv_lora_rank: Count
+    q_lora_rank: Count | None = None
+    """None where queries are projected directly."""
+    rope_head_dim: Count
+    """The part of head_dim_qk that carries the position."""
+
+
+class Attention(Facts):
+    """Heads of the full-attention layers; `sliding` tells how the windowed layers differ."""
+
+    query_heads: Count
+    kv_heads: Count
+    head_dim_qk: Count
+    head_dim_v: Count
+    sliding: SlidingWindow | None = None
+    mla: LatentAttention | None = None
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Attention:
+        for heads in (self.kv_heads, self.sliding.kv_heads if self.sliding else 1):
+            if self.query_heads % heads:
+                raise UserError(
+                    "kv_heads must divide query_heads", got=heads, allowed=f"divisors of {self.query_heads}"
+                )
+        if self.mla and self.mla.rope_head_dim >= self.head_dim_qk:
+            raise UserError("mla.rope_head_dim must be below head_dim_qk", got=self.mla.rope_head_dim)
+        return self
+
+
+class MixtureOfExperts(Facts):
+    """Layers whose feed-forward is a router and many gated experts."""
+
+    layers: Count
+    experts: Count
+    experts_per_token: Count
+    shared_experts: CountOrZero = 0
+    """Experts that see every token, beside the routed ones."""
+    expert_intermediate: Count
+
+    @model_validator(mode="after")
+    def _routes_to_existing_experts(self) -> MixtureOfExperts:
+        if self.experts_per_token > self.experts:
+            raise UserError(
+                "experts_per_token exceeds experts", got=self.experts_per_token, allowed=f"<= {self.experts}"
+            )
+        return self
+
+
+class FeedForward(Facts):
+    """Gated feed-forward layers (three matrices each): dense ones, mixture-of-experts ones, or both."""
+
+    dense_layers: CountOrZero
+    dense_intermediate: CountOrZero
+    moe: MixtureOfExperts | None = None
+
+    @model_validator(mode="after")
+    def _dense_layers_have_a_size(self) -> FeedForward:
+        if (self.dense_layers == 0) != (self.dense_intermediate == 0):
+            raise UserError(
+                "dense_layers and dense_intermediate must both be 0 or both be more",
+                got=(self.dense_layers, self.dense_intermediate),
+            )
+        return self
+
+
+class MultiToken(Facts):
+    """Multi-token prediction: small extra layers that draft the tokens after the next one."""
+
+    layers: Count
+    params_b_per_layer: Positive | None = None
+    """1e9 parameters of one such layer, not part of total_params_b."""
+    acceptance: tuple[Fraction, ...] = ()
+    """Chance that the first, second ... drafted token is accepted, given that those before it were."""
+
+
+class Model(Record):
+    """A decoder-only transformer."""
+
+    kind: Literal["model"]
+    total_params_b: Positive
+    """1e9 parameters, as published."""
+    active_params_b: Positive
+    """1e9 parameters that take part in one token, as published (publishers count the embedding table)."""
+    layers: Count
+    hidden_size: Count
+    vocab_size: Count
+    tied_embeddings: Flag
+    """Whether the output head is the embedding table."""
+    max_context_tokens: Count
+    """The longest prompt plus answer of the published configuration, without extrapolation."""
+    attention: Attention
+    ffn: FeedForward
+    native_precision: Dtype
+    """The precision that the published weights are stored in."""
+    mtp: MultiToken | None = None
+
+    @model_validator(mode="after")
+    def _layers_add_up(self) -> Model:
+        given = self.ffn.dense_layers + (self.ffn.moe.layers if self.ffn.moe else 0)
+        if given != self.layers:
+            raise UserError(
+                "ffn.dense_layers + ffn.moe.layers must be layers", got=given, allowed=str(self.layers)
+            )
+        if self.sliding_layers > self.layers:
+            raise UserError(
+                "attention.sliding.layers exceeds layers",
+                got=self.sliding_layers,
+                allowed=f"<= {self.layers}",
+            )
+        if self.active_params_b > self.total_params_b:
+            raise UserError("active_params_b exceeds total_params_b", got=self.active_params_b)
+        return self
+
+    @property
+    def sliding_layers(self) -> int:
+        """Layers with a sliding window."""
+        return self.attention.sliding.layers if self.attention.sliding else 0
+
+    @property
+    def full_layers(self) -> int:
+        """Layers that attend to the whole context."""
+        return self.layers - self.sliding_layers
+
+    @property
+    def attention_params_full_layer(self) -> int:
+        """Query, key, value and output projections of one full-attention layer."""
+        a, d = self.attention, self.hidden_size
+        if a.mla is None:
+            return self._grouped_attention_params(a.kv_heads)
+        queries = a.query_heads * a.head_dim_qk
+        q = d * queries if a.mla.q_lora_rank is None else a.mla.q_lora_rank * (d + queries)
+        down = d * (a.mla.kv_lora_rank + a.mla.rope_head_dim)
+        up = a.mla.kv_lora_rank * a.query_heads * (a.head_dim_qk - a.mla.rope_head_dim + a.head_dim_v)
+        return q + down + up + a.query_heads * a.head_dim_v * d
+
+    @property
+    def attention_params_sliding_layer(self) -> int:
+        """The same projections of one sliding-window layer; 0 where the model has none."""
+        return (
+            self._grouped_attention_params(self.attention.sliding.kv_heads) if self.attention.sliding else 0
+        )
+
+    def _grouped_attention_params(self, kv_heads: int) -> int:
+        a = self.attention
+        return self.hidden_size * (a.query_heads + kv_heads) * (a.head_dim_qk + a.head_dim_v)
+
+    @property
+    def attention_params(self) -> int:
+        """Attention projections of all layers."""
+        sliding = self.sliding_layers * self.attention_params_sliding_layer
+        return self.full_layers * self.attention_params_full_layer + sliding
+
+    @property
+    def expert_params(self) -> int:
+        """One expert's gate, up and down matrices; 0 for a dense model."""
+        return 3 * self.hidden_size * self.ffn.moe.expert_intermediate if self.ffn.moe else 0
+
+    @property
+    def routed_expert_params(self) -> int:
+        """All routed experts of all layers: the weights of which a step reads only those it touches."""
+        return self.ffn.moe.layers * self.ffn.moe.experts * self.expert_params if self.ffn.moe else 0
+
+    @property
+    def shared_ffn_params(self) -> int:
+        """Feed-forward weights that every token uses: dense layers, routers and shared experts."""
+        dense = self.ffn.dense_layers * 3 * self.hidden_size * self.ffn.dense_intermediate
+        if (moe := self.ffn.moe) is None:
+            return dense
+        return dense + moe.layers * (self.hidden_size * moe.experts + moe.shared_experts * self.expert_params)
+
+    @property
+    def ffn_params(self) -> int:
+        """Feed-forward weights of all layers, every expert counted."""
+        return self.shared_ffn_params + self.routed_expert_params
+
+    @property
+    def active_ffn_params(self) -> int:
+        """Feed-forward weights that one token is multiplied with."""
+        routed = (
+            self.ffn.moe.layers * self.ffn.moe.experts_per_token * self.expert_params if self.ffn.moe else 0
+        )
+        return self.shared_ffn_params + routed
+
+    @property
+    def embedding_params(self) -> int:
+        """The embedding table: vocabulary x hidden size. A token reads one row of it."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def head_params(self) -> int:
+        """The output head that logits cost: vocabulary x hidden size, tied (the same weights) or not."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def active_layer_params(self) -> int:
+        """Weights that one token is multiplied with in the layers: no embedding, no head."""
+        return self.attention_params + self.active_ffn_params
+
+    @property
+    def derived_total_params(self) -> int:
+        """All weights from the architecture, to hold against total_params_b. MTP layers are not counted."""
+        untied = 0 if self.tied_embeddings else self.head_params
+        return self.attention_params + self.ffn_params + self.embedding_params + untied
+
+    @property
+    def derived_active_params(self) -> int:
+        """Weights of one token as publishers count them, with the embedding, against active_params_b."""
+        untied = 0 if self.tied_embeddings else self.head_params
+        return self.active_layer_params + self.embedding_params + untied
+
+    @property
+    def kv_values_per_token_full(self) -> int:
+        """Values that one token of context adds to the cache in all full layers together, for ever."""
+        a = self.attention
+        one = (
+            a.mla.kv_lora_rank + a.mla.rope_head_dim if a.mla else a.kv_heads * (a.head_dim_qk + a.head_dim_v)
+        )
+        return self.full_layers * one
+
+    @property
+    def kv_values_per_token_sliding(self) -> int:
+        """Values per token in all sliding layers together, held for the last `window_tokens` tokens only."""
+        a = self.attention
+        return self.sliding_layers * a.sliding.kv_heads * (a.head_dim_qk + a.head_dim_v) if a.sliding else 0
+
+    @property
+    def activation_width(self) -> int:
+        """Values that one token spreads over in a layer: the hidden size plus the widest feed-forward."""
+        moe = self.ffn.moe
+        routed = (moe.experts_per_token + moe.shared_experts) * moe.expert_intermediate if moe else 0
+        return self.hidden_size + max(self.ffn.dense_intermediate, routed)

@@ -1,0 +1,86 @@
+"""The `kernel` decorator: Numba compilation with a cache that notices every change.
+
+Numba's own cache looks only at the file of the function it compiles; a callee changed in another file goes unseen. So
+the cache lives in a folder whose name is a hash of all kernel sources and of the versions that shape the machine code.
+It is under the user's cache folder (or `NEARFAR_CACHE_DIR`), never inside the package, which may be read-only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+import numpy as np
+from numba import config
+
+__all__ = ["cache_folder", "is_cached", "kernel", "plain"]
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_KERNELS = Path(__file__).resolve().parent / "kernels"
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version_info[:3]}".encode())
+    for path in sorted([*_KERNELS.glob("*.py"), Path(__file__)]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _user_cache() -> Path:
+    if named := os.environ.get("NEARFAR_CACHE_DIR"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "nearfar"
+
+
+def _choose_folder() -> Path:
+    folder = _user_cache() / f"kernels-{_sources_digest()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass  # an unwritable home: compile into a temporary folder, once per boot
+    fallback = Path(tempfile.gettempdir()) / f"nearfar-{os.getuid() if hasattr(os, 'getuid') else 0}" / folder.name
+    fallback.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return fallback
+
+
+cache_folder: Path = _choose_folder()
+
+
+def is_cached() -> bool:
+    """Whether an earlier run left compiled kernels, so that no compilation lies ahead."""
+    return (cache_folder / "complete").exists()
+
+
+def mark_complete() -> None:
+    """Say that every kernel a run needs is in the cache now."""
+    (cache_folder / "complete").touch()
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` at its first call and keep the machine code in `cache_folder`.
+
+    The setting of Numba's cache folder is put back afterwards: a notebook's own functions keep their own cache.
+    """
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder)
+    try:
+        compiled: Function = numba.njit(cache=True, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = before
+    return compiled
+
+
+def plain(function: Function) -> Function:
+    """The Python function behind a kernel: what the oracle runs."""
+    inner: Function = function.py_func  # type: ignore[attr-defined]
+    return inner

@@ -1,0 +1,26 @@
+"""How a request ends, and what its end sets off (rule T2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.compiled import kernel
+from sim.kernels.heap import push
+from sim.kernels.views import chained_heap, request_of
+from sim.kernels.state import NOBODY
+
+
+@kernel
+def end_request(s: Any, r: int, status: int, reason: int, now: float) -> None:
+    """Request r reaches a terminal state; its successor, if any, will arrive after its think time."""
+    request = request_of(s, r)
+    request.status = status
+    request.reason = reason
+    request.finish = now
+    s.terminal += 1
+    if request.successor != NOBODY:
+        after = request_of(s, request.successor)
+        after.arrival = now + after.arrival
+        times, values = chained_heap(s)
+        push(times, values, s.chained, after.arrival, request.successor)
+        s.chained += 1

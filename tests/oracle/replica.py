@@ -1,0 +1,124 @@
+"""One replica: its life as a SimPy process, from START to END to START (rules S, F, A3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import simpy
+
+from sim.pool import PoolSettings
+from tests.oracle.batches import Batch
+from tests.oracle.clock import Clock, Kind
+from tests.oracle.composer import Composer, StepModel
+from tests.oracle.requests import Request, Sequence
+from tests.oracle.results import ReplicaResult
+
+__all__ = ["Replica"]
+
+
+class Replica:
+    """An engine: the requests it is to serve, and the step it executes."""
+
+    def __init__(
+        self,
+        id: int,
+        clock: Clock,
+        pool: PoolSettings,
+        step_model: StepModel,
+        leave: Callable[[Request], None],
+    ) -> None:
+        self.id = id
+        self.clock = clock
+        self.pool = pool
+        self.step_model = step_model
+        self.leave = leave  # tells the world that a request is complete
+        self.booked = ReplicaResult()
+        self.boot()
+
+    # ------------------------------------------------------------------------------- life, failure and repair
+
+    def boot(self) -> None:
+        """F2: a replica starts empty."""
+        self.up = True
+        self.clear()
+        self.life = self.clock.process(self.serve())
+
+    def crash(self) -> list[Request]:
+        """F1: everything in here is lost. Returns the requests that were, in order of id."""
+        lost = [self.sequences[id].request for id in sorted(self.sequences)]
+        self.stop_busy()
+        self.life.interrupt()
+        self.up = False
+        self.clear()
+        return lost
+
+    def clear(self) -> None:
+        """Nothing waits, runs, executes or is composed ahead; no block holds anything."""
+        self.sequences: dict[int, Sequence] = {}  # of the outstanding requests, by request id
+        self.composer = Composer(self.pool, self.step_model, self.clock, self.booked)
+        self.ahead: Batch | None = None  # S2: composed, but not yet executed
+        self.began_s: float | None = None  # START of the step that executes
+        self.idle = False
+
+    def serve(self) -> Generator[simpy.Event, None, None]:
+        """The rhythm of a replica: idle, START, END, START, END ... idle; until it fails."""
+        try:
+            while True:
+                self.idle, self.start = True, simpy.Event(self.clock)
+                yield self.start  # idle, until the door sets a START (D5)
+                while (batch := self.next_batch()).shares:
+                    self.began_s = self.clock.now
+                    self.booked.steps += 1
+                    if self.pool.engine.async_scheduling:
+                        self.ahead = self.composer.compose()  # S2: at once, as if `batch` were computed
+                    yield self.clock.at(self.clock.now + batch.step_s, Kind.END, self.id)
+                    self.stop_busy()
+                    self.end(batch)
+                    yield self.clock.at(self.clock.now, Kind.START, self.id)  # S3: a START follows
+        except simpy.Interrupt:
+            return  # F1: whatever step was executing is lost; its END never comes
+
+    def next_batch(self) -> Batch:
+        """S1, S2: START executes the batch composed ahead, if one is there and not empty; else a new one."""
+        batch, self.ahead = self.ahead, None
+        return batch if batch is not None and batch.shares else self.composer.compose()
+
+    def end(self, batch: Batch) -> None:
+        """S3: END. Tokens come out, in batch order; then those whose last it was leave, by request id."""
+        for share in batch.shares:
+            if share.emits:
+                share.sequence.request.emit(self.clock.now)
+        last = [share.sequence for share in batch.shares if share.last]
+        for sequence in sorted(last, key=lambda sequence: sequence.request.id):
+            self.composer.remove(sequence)
+            if not sequence.request.terminal:
+                self.forget(sequence.request)
+                self.leave(sequence.request)
+
+    def stop_busy(self) -> None:
+        """A3: busy from START to END, or to the failure (or the end of the run) that cuts the step."""
+        if self.began_s is not None:
+            self.booked.busy_s += self.clock.now - self.began_s
+            self.began_s = None
+
+    # --------------------------------------------------------------------------------------------- in and out
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.sequences)
+
+    def join(self, request: Request) -> None:
+        """D5: a request enters. If no step executes and no START is pending, one is set for this instant."""
+        self.sequences[request.id] = Sequence(request)
+        self.composer.join(self.sequences[request.id])
+        if self.idle:
+            self.idle = False
+            self.clock.at(self.clock.now, Kind.START, self.id, self.start)
+
+    def withdraw(self, request: Request) -> None:
+        """P2: an abandoned request leaves."""
+        self.composer.withdraw(self.forget(request))
+
+    def forget(self, request: Request) -> Sequence:
+        """The request is terminal: the outstanding count falls at once."""
+        return self.sequences.pop(request.id)
