@@ -232,17 +232,14 @@ def test_a_victim_by_priority_gives_back_its_tokens_of_this_batch() -> None:
     assert (result.replicas[0].prefill_tokens, result.replicas[0].decode_tokens) == (4 + 4 + 6, 1 + 1 + 1)
 
 
-def test_a_batch_emptied_by_preemption_lets_the_replica_idle() -> None:
-    # A consequence of the rules as they stand (C3, S1). 3 blocks; A is less urgent, but runs first.
-    # 0: A4   1: A1 (second block)   2: A1   3: A1 B3 (third block)   4: A1 B1   5: A needs one, and is its
-    # own victim; "no further running sequence": B gets nothing. The batch is empty, the replica idles with B.
-    asks = [Ask(0.0, 4, 6, priority=1), Ask(2.5, 3, 3, priority=0), Ask(10.0, 1, 1, priority=0)]
-    with pytest.raises(Stalled):
-        run(asks[:2], kv_blocks=3, scheduling="priority")
-    # The next arrival sets a START.   10: B1 C1   11: A9 (its g was 5: token 6, the last)
+def test_a_sequence_that_is_its_own_victim_leaves_the_others_their_turn() -> None:
+    # 3 blocks; A is less urgent, but runs first (C3).
+    # 0: A4   1: A1 (second block)   2: A1   3: A1 B3 (third block)   4: A1 B1   5: A needs one, and is its own victim;
+    # B1 goes on, its last.   6: A9 (its g was 5: token 6, the last)
+    asks = [Ask(0.0, 4, 6, priority=1), Ask(2.5, 3, 3, priority=0)]
     result = run(asks, kv_blocks=3, scheduling="priority")
-    assert result.finish_s == [12.0, 11.0, 11.0]
-    assert result.replicas[0].steps == 5 + 2
+    assert result.finish_s == [7.0, 6.0]
+    assert result.preemptions == [1, 0]
 
 
 def test_the_urgent_are_admitted_first() -> None:

@@ -324,6 +324,7 @@ def compose(s: Any, i: int, now: float) -> float:
             batch_ids(s)[0] = r
             batch_tokens(s)[0] = chunk
             replica.partial = NOBODY
+            publish(s, i, r, request.computed + chunk)
             prefills = 1
             budget -= chunk
 
@@ -354,6 +355,7 @@ def compose(s: Any, i: int, now: float) -> float:
             if np.isnan(request.scheduled):
                 request.scheduled = now
                 request.cached = hit
+            publish(s, i, r, hit + chunk)
             batch_ids(s)[prefills] = r
             batch_tokens(s)[prefills] = chunk
             prefills += 1
@@ -388,7 +390,6 @@ def compose(s: Any, i: int, now: float) -> float:
             attended_window += capped_sum(start, chunk, window)
             end_window += min(start + chunk, window)
         request.computed = start + chunk
-        publish(s, i, r, start + chunk)
         if request.computed == request.target:
             finished += 1
         else:

@@ -166,14 +166,14 @@ def dispatch(s: Any, r: int, i: int, now: float) -> None:
     """Rules D4 and D5: request r goes to replica i, or is turned away."""
     request = request_of(s, r)
     replica = replica_of(s, i)
+    request.replica = i
+    replica.sent += 1
     if (s.max_queue >= 0 and replica.waiting >= s.max_queue) or (
         s.max_outstanding >= 0 and replica.outstanding >= s.max_outstanding
     ):
         end_request(s, r, REJECTED, QUEUE_FULL, now)
         return
-    request.replica = i
     replica.outstanding += 1
-    replica.sent += 1
     enqueue(s, i, r, False)
     wake(s, i, now)
     if request.attempts == 0:
@@ -237,8 +237,6 @@ def fail(s: Any, i: int, now: float, lost: Any) -> int:
     clear_replica(s, i)
     replica.up = 0
     replica.down_since = now
-    replica.reported = 0
-    replica.sent = 0
     s.up -= 1
     again = 0
     for e in range(found):

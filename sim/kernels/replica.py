@@ -45,8 +45,8 @@ def wake(s: Any, i: int, now: float) -> None:
     if replica.event == IDLE:
         replica.event = START
         replica.event_s = now
-            times, values = event_heap(s)
-            push(times, values, s.events, now, s.replicas + i)
+        times, values = event_heap(s)
+        push(times, values, s.events, now, s.replicas + i)
         s.events += 1
 
 

@@ -91,9 +91,8 @@ class Composer:
             tokens = 1 if sequence.prefilled else min(sequence.target - sequence.computed, batch.budget)
             if tokens == 0:
                 continue
-            if not self.find_room(sequence, tokens, batch):
-                return
-            batch.give(sequence, tokens)
+            if self.find_room(sequence, tokens, batch):
+                batch.give(sequence, tokens)
 
     def find_room(self, sequence: Sequence, tokens: int, batch: Batch) -> bool:
         """C3: blocks for these tokens, at the cost of victims. False if the sequence was its own victim."""

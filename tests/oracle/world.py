@@ -25,8 +25,7 @@ Control = tuple[float, Literal["fail", "repair"], int]  # (instant, what, replic
 class Stalled(RuntimeError):  # noqa: N818 (a state of the world, not a mistake of the caller)
     """Requests are left, but no event is: by the rules nothing will ever happen to them.
 
-    Two ways lead here: a prefill that may not be chunked (C4) and is larger than the whole budget; and, with
-    `priority`, a batch that is empty because the first running sequence was its own victim (C3, S1).
+    A prefill that may not be chunked (C4) and is larger than the whole budget leads here.
     """
 
 

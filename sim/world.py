@@ -1,0 +1,110 @@
+"""The world around the requests: a SimPy environment whose every event first lets the data plane catch up.
+
+SimPy moves the world (failures, repairs, whatever a user writes), the data plane moves the requests. A *control* is any
+SimPy process over a `World`::
+
+    def lunch_break(world):
+        yield world.timeout(600.0)
+        world.pool().fail(0)
+        yield world.timeout(60.0)
+        world.pool().repair(0)
+
+Before each event of the environment, `World.step` advances the plane to that instant; a control therefore sees the
+plane as it is at its own instant, after the step ENDs of that instant and before its arrivals (rule T1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import simpy
+
+from policies import ReplicaView
+from profiles.errors import UserError, did_you_mean
+from sim.plane import DataPlane
+
+__all__ = ["Control", "PoolHandle", "World"]
+
+
+class PoolHandle:
+    """What a control may see of a pool, and do to it. All of it holds at the instant of the control."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    @property
+    def name(self) -> str:
+        """The pool's name in the scenario."""
+        return self._plane.pool.name
+
+    @property
+    def replicas(self) -> list[ReplicaView]:
+        """The replicas as the balancer sees them (as old as the telemetry lag)."""
+        return self._plane.views()
+
+    @property
+    def up(self) -> int:
+        """Replicas that are up."""
+        return int(self._plane.replicas["up"].sum())
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the replicas' waiting queues."""
+        return int(self._plane.replicas["waiting"].sum())
+
+    @property
+    def running(self) -> int:
+        """Occupied slots."""
+        return int(self._plane.replicas["running"].sum())
+
+    @property
+    def kv_used(self) -> float:
+        """Share of the KV blocks in use, 0 to 1."""
+        blocks = self._plane.pool.engine.kv_blocks
+        return float(1.0 - self._plane.replicas["free"].mean() / blocks)
+
+    def fail(self, replica: int) -> None:
+        """Take a replica down (rule F1). Raises `UserError` for an id that does not exist."""
+        self._plane.fail(replica)
+
+    def repair(self, replica: int) -> None:
+        """Bring a replica back, empty (rule F2)."""
+        self._plane.repair(replica)
+
+
+class World(simpy.Environment):
+    """The control plane of one run. `now` is in seconds from the first instant of the workload."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        super().__init__()
+        self.plane = plane
+        self._pools = {plane.pool.name: PoolHandle(plane)}
+
+    def pool(self, name: str | None = None) -> PoolHandle:
+        """A pool by name; the only one without a name. Raises `UserError` for a name that does not exist."""
+        if name is None and len(self._pools) == 1:
+            return next(iter(self._pools.values()))
+        if name not in self._pools:
+            raise UserError("no such pool", got=name, next_step=did_you_mean(str(name), self._pools))
+        return self._pools[name]
+
+    def step(self) -> None:
+        """Let the data plane catch up with the next event, then process that event."""
+        self.plane.advance(self.peek())
+        if not self.plane.done:
+            super().step()
+
+    def run_to_end(self, controls: Sequence[Control] = ()) -> None:
+        """Run until every request is terminal. Controls that go on for ever do not keep the run alive."""
+        for control in controls:
+            self.process(control(self))
+        while not self.plane.done:
+            if math.isinf(self.peek()):
+                self.plane.advance(math.inf)
+            else:
+                self.step()
+
+
+Control = Callable[[World], Generator[simpy.Event, Any, Any]]
