@@ -42,7 +42,9 @@ def build_workload(
     """
     if requests is not None and requests < 1:
         raise UserError("requests must be at least 1", got=requests)
-    recorded = spec.trace if trace is None else TraceSpec(path=str(trace))
+    recorded = spec.trace
+    if trace is not None:
+        recorded = TraceSpec(path=str(trace), time_scale=spec.trace.time_scale if spec.trace else 1.0)
     if recorded is not None:
         return read_trace(
             Path(recorded.path) if trace is not None else base_folder / recorded.path,

@@ -20,6 +20,7 @@ STEP_COSTS = np.dtype(
         ("read_s", "f8"),  # per context token read, full-attention layers
         ("read_window_s", "f8"),
         ("static_w", "f8"),
+        ("max_w", "f8"),  # the accelerators' power limit; 0: none
         ("attend_j", "f8"),
         ("attend_window_j", "f8"),
         ("read_j", "f8"),
@@ -86,4 +87,6 @@ def step_cost(
         + costs.read_window_j * reads_window
         + costs.static_w * seconds
     )
+    if costs.max_w > 0.0:
+        joules = min(joules, costs.max_w * seconds)
     return seconds, joules

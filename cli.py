@@ -1,0 +1,290 @@
+"""The command line: parse, call, print. One command a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import nearfar
+from nearfar import UserError
+
+app = typer.Typer(
+    name="nearfar",
+    help="Decide where a language-model request should run, and prove what that decision costs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+profiles_app = typer.Typer(
+    help="The facts: accelerators, models, engine coefficients.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(profiles_app, name="profiles")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random draws (default: the scenario's).")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the scenario.")]
+Scenario = Annotated[str | None, typer.Argument(help="Scenario file (default: a small built-in one).")]
+Trace = Annotated[Path | None, typer.Option(help="Replay this trace instead of the scenario's arrivals and lengths.")]
+Requests = Annotated[int | None, typer.Option(help="Take so many requests; beyond a trace's end it is repeated.")]
+Profiles = Annotated[Path | None, typer.Option(help="Folder of your own facts; they go before the built-in ones.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nearfar {nearfar.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Decide where a language-model request should run, and prove what that decision costs."""
+
+
+@app.command()
+def simulate(
+    scenario: Scenario = None,
+    trace: Trace = None,
+    requests: Requests = None,
+    out: Annotated[Path | None, typer.Option(help="Write requests, timeline, summary and report here.")] = None,
+    seed: Seed = None,
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give intervals.")] = 1,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate a pool of replicas under a workload, to the end."""
+    from sim.results import check_folder
+    from sim.scenario import parse_changes
+    from sim.screen import screen
+
+    if out is not None:
+        check_folder(out)  # before the work, not after it
+    result = nearfar.simulate(
+        scenario,
+        trace=trace,
+        requests=requests,
+        seed=seed,
+        seeds=seeds,
+        set=parse_changes(set_ or []),
+        progress=_progress("requests"),
+    )
+    if out is not None:
+        result.write(out)
+    if as_json:
+        _print_json(result.summary)
+    else:
+        print(screen(result.summary))
+        if out is not None:
+            print(f"\nwritten to {out}: requests.parquet timeline.parquet summary.json report.html run.json")
+
+
+@app.command()
+def compare(
+    scenario: Scenario = None,
+    vary: Annotated[list[str] | None, typer.Option(metavar="PATH=A,B", help="Values to compare; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds per variant, the same for all of them.")] = 5,
+    trace: Trace = None,
+    requests: Requests = None,
+    seed: Seed = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Compare variants of a scenario: common random numbers, paired intervals."""
+    from sim.compare import parse_variations
+    from sim.comparison_screen import comparison_screen
+    from sim.scenario import parse_changes
+
+    result = nearfar.compare(
+        scenario,
+        vary=parse_variations(vary or []),
+        seeds=seeds,
+        seed=seed,
+        changes=parse_changes(set_ or []),
+        trace=trace,
+        requests=requests,
+        progress=_progress("runs"),
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        print(comparison_screen(result))
+
+
+@app.command()
+def latency(
+    accelerator: Annotated[str, typer.Option(help="Accelerator, by name or alias.")],
+    model: Annotated[str, typer.Option(help="Model, by name or alias.")],
+    prompt: Annotated[int, typer.Option(help="Prompt tokens.")],
+    output: Annotated[int, typer.Option(help="Output tokens.")],
+    precision: Annotated[str | None, typer.Option(help="Weights: bf16, fp16, fp8, int8, fp4, int4.")] = None,
+    kv_precision: Annotated[str | None, typer.Option(help="KV cache; default bf16.")] = None,
+    tp: Annotated[int, typer.Option(help="Tensor parallelism.")] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline parallelism.")] = 1,
+    expert_parallel: Annotated[bool, typer.Option(help="Spread whole experts over the accelerators.")] = False,
+    batch: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
+    context: Annotated[int | None, typer.Option(help="Context of each when decoding begins (default: the prompt).")] = None,
+    max_num_batched_tokens: Annotated[int, typer.Option(help="Chunk of a prefill.")] = 2048,
+    profiles: Profiles = None,
+    set_: Set = None,
+    seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    as_json: Json = False,
+) -> None:
+    """Latency, energy and memory of one deployment, without queues."""
+    from sim.latency_screen import latency_screen
+
+    if set_:
+        raise UserError("latency has no scenario to change", got=set_[0], next_step="use its options; nearfar latency --help")
+    result = nearfar.latency(
+        model=model,
+        accelerator=accelerator,
+        prompt=prompt,
+        output=output,
+        precision=precision,
+        kv_precision=kv_precision,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        expert_parallel=expert_parallel,
+        batch=batch,
+        context=context,
+        max_num_batched_tokens=max_num_batched_tokens,
+        profiles=profiles,
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        print(latency_screen(result))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("scenario.yaml"),
+    force: Annotated[bool, typer.Option(help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Write a commented scenario to start from."""
+    from sim.scenario import template
+
+    if path.exists() and not force:
+        raise UserError("a file is there already", got=str(path), next_step="give another name, or --force")
+    try:
+        path.write_text(template().replace("{file}", path.name), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", next_step="give another path") from None
+    print(f"written: {path}; run it with: nearfar simulate {path}")
+
+
+@app.command()
+def check(
+    scenario: Annotated[str, typer.Argument(help="Scenario file.")],
+    trace: Trace = None,
+    requests: Requests = None,
+    seed: Seed = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Check a scenario without running it: names, memory, workload, files."""
+    from sim.check import check_scenario, check_screen
+    from sim.scenario import parse_changes
+
+    result = check_scenario(scenario, changes=parse_changes(set_ or []), trace=trace, requests=requests, seed=seed)
+    if as_json:
+        _print_json(result)
+    else:
+        print(check_screen(result))
+
+
+@profiles_app.command("list")
+def profiles_list(
+    kind: Annotated[str | None, typer.Option(help="accelerator, model or engine.")] = None,
+    profiles: Profiles = None,
+    as_json: Json = False,
+) -> None:
+    """Names, confidence and source of the facts."""
+    from profiles.screens import list_records, list_screen
+
+    rows = list_records(nearfar.Catalogue(profiles), kind)
+    if as_json:
+        _print_json({"profiles": rows})
+    else:
+        print(list_screen(rows))
+
+
+@profiles_app.command("show")
+def profiles_show(
+    name: Annotated[str, typer.Argument(help="Name or alias.")],
+    kind: Annotated[str | None, typer.Option(help="accelerator, model or engine.")] = None,
+    profiles: Profiles = None,
+    as_json: Json = False,
+) -> None:
+    """One record with everything that is known about it."""
+    from profiles.screens import record_dict, record_screen
+
+    catalogue = nearfar.Catalogue(profiles)
+    record = catalogue.find(name, kind)
+    if as_json:
+        _print_json(record_dict(catalogue, record))
+    else:
+        print(record_screen(catalogue, record))
+
+
+@profiles_app.command("schema")
+def profiles_schema(kind: Annotated[str, typer.Argument(help="accelerator, model, engine, or scenario.")]) -> None:
+    """JSON Schema of a kind of file, for editors."""
+    if kind == "scenario":
+        from sim.scenario import json_schema as scenario_schema
+
+        _print_json(scenario_schema())
+        return
+    from profiles import KINDS, did_you_mean, json_schema
+
+    if kind not in KINDS:
+        raise UserError("no such kind of file", got=kind, next_step=did_you_mean(kind, [*KINDS, "scenario"]))
+    _print_json(json_schema(kind))
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Progress on stderr: rewritten in place on a terminal, a line every ten seconds elsewhere."""
+    terminal = sys.stderr.isatty()
+    began = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - began < 1.0 or now - last < (0.2 if terminal else 10.0):
+            return
+        last = now
+        end = "\r" if terminal and done < total else "\n"
+        print(f"nearfar: {done:,} of {total:,} {what}, {now - began:.0f} s", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def main() -> None:
+    """Run the command line. Bad input: one line on stderr, exit code 2. Ctrl-C: exit code 130."""
+    try:
+        app()
+    except UserError as error:
+        print(f"nearfar: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("nearfar: interrupted; nothing half-written is left behind", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of stdout went away: `nearfar ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The jobs of this room in one call each: what the command line and `import nearfar` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiles import Catalogue, UserError
+from sim.compare import compare
+from sim.deployment import deploy
+from sim.metrics import summarise, summarise_seeds
+from sim.outcome import Outcome
+from sim.predict import predict
+from sim.results import request_table, timeline_table, write_results
+from sim.run import prepare, run
+from sim.scenario import load
+from sim.workload import Workload
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Simulation", "compare", "latency", "simulate"]
+
+
+class Simulation:
+    """A finished simulation. With several seeds, tables and files are those of the first."""
+
+    def __init__(self, outcome: Outcome, summary: dict[str, Any]) -> None:
+        self.outcome = outcome
+        self.summary = summary
+
+    @property
+    def requests(self) -> pa.Table:
+        """One row a request; docs/metrics.md describes the columns."""
+        return request_table(self.outcome.plane)
+
+    @property
+    def timeline(self) -> pa.Table:
+        """One row a time bin."""
+        return timeline_table(self.outcome.plane)
+
+    def write(self, folder: str | Path) -> None:
+        """requests.parquet, timeline.parquet, summary.json, report.html and run.json. Raises `UserError`."""
+        write_results(self.outcome, Path(folder), self.summary)
+
+
+def simulate(
+    scenario: str | Path | Mapping[str, Any] | None = None,
+    *,
+    trace: str | Path | None = None,
+    requests: int | None = None,
+    seed: int | None = None,
+    seeds: int = 1,
+    set: Mapping[str, Any] | None = None,
+    controls: Sequence[Callable[..., Any]] = (),
+    policy: Callable[..., int] | None = None,
+    workload: Workload | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Simulation:
+    """Simulate a scenario: a YAML file, a mapping, or the built-in one.
+
+    `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `set` changes values by dotted path;
+    `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world; `policy`
+    places requests when the pool's balancer is `python`. Raises `UserError`.
+    """
+    if seeds < 1:
+        raise UserError("seeds must be at least 1", got=seeds)
+    loaded = load(scenario, changes=set)
+    first = loaded.scenario.seed if seed is None else seed
+    results = []
+    kept: Outcome | None = None
+    for k in range(seeds):
+        prepared = prepare(
+            loaded,
+            seed=first + k,
+            trace=None if trace is None else Path(trace),
+            requests=requests,
+            controls=controls,
+            policy=policy,
+            workload=workload,
+        )
+        outcome = run(prepared, progress=progress)
+        kept = outcome if kept is None else kept
+        results.append(summarise(outcome))
+    assert kept is not None
+    summary = results[0]
+    if len(results) > 1:
+        summary = {**summary, "seeds": summarise_seeds(results)}
+    return Simulation(kept, summary)
+
+
+def latency(
+    *,
+    model: str,
+    accelerator: str,
+    prompt: int,
+    output: int,
+    batch: int = 1,
+    context: int | None = None,
+    precision: str | None = None,
+    kv_precision: str | None = None,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+    expert_parallel: bool = False,
+    engine: str = "vllm",
+    max_num_batched_tokens: int = 2048,
+    profiles: str | Path | None = None,
+) -> dict[str, Any]:
+    """Latency, energy and memory of one deployment without queues (see `sim.predict.predict`). Raises `UserError`."""
+    deployment = deploy(
+        Catalogue(None if profiles is None else Path(profiles)),
+        model=model,
+        accelerator=accelerator,
+        precision=precision,
+        kv_precision=kv_precision,
+        engine=engine,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        expert_parallel=expert_parallel,
+    )
+    return predict(
+        deployment,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        batch=batch,
+        context_tokens=context,
+        max_num_batched_tokens=max_num_batched_tokens,
+    )

@@ -1,0 +1,125 @@
+"""Variants of a scenario side by side: common random numbers, paired intervals.
+
+Every variant meets the same seeds, so the same arrivals, lengths, patience and failures; what differs between two
+variants at one seed is the variant. The difference is taken seed by seed, and its interval is that of paired data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from profiles.errors import UserError
+from sim.metrics import interval, summarise
+from sim.run import prepare, run
+from sim.scenario import load
+
+__all__ = ["METRICS", "compare", "parse_variations"]
+
+# What a comparison reports, as paths into a summary; and whether less is better.
+METRICS: dict[str, bool] = {
+    "ttft_s.mean": True,
+    "ttft_s.p50": True,
+    "ttft_s.p99": True,
+    "tpot_s.mean": True,
+    "tpot_s.p99": True,
+    "e2e_s.mean": True,
+    "e2e_s.p99": True,
+    "queue_s.mean": True,
+    "goodput_rps": False,
+    "slo_attainment": False,
+    "throughput_tok_s": False,
+    "gpu_utilization": True,
+    "kv_utilization": True,
+    "preemptions": True,
+    "prefix_hit_rate": False,
+    "energy_j_per_request": True,
+    "cost_usd_per_1k_requests": True,
+    "completed": False,
+}
+
+
+def parse_variations(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """`path=a,b,c` texts as path -> values (each value is YAML). Raises `UserError`."""
+    import yaml
+
+    variations: dict[str, list[Any]] = {}
+    for text in texts:
+        path, equals, values = text.partition("=")
+        parts = [part for part in values.split(",") if part.strip()]
+        if not equals or not path.strip() or not parts:
+            raise UserError(
+                "--vary needs path=value,value", got=text, next_step="for example --vary pools.cloud.replicas=2,3,4"
+            )
+        variations[path.strip()] = [yaml.safe_load(part) for part in parts]
+    if not variations:
+        raise UserError("nothing to compare", next_step="give --vary path=a,b")
+    return variations
+
+
+def compare(
+    source: str | Path | Mapping[str, Any] | None,
+    *,
+    vary: Mapping[str, Sequence[Any]],
+    seeds: int = 5,
+    seed: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    trace: Path | None = None,
+    requests: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Run every combination of `vary` (path -> values) at `seeds` seeds.
+
+    Returns `variants`: per variant its `set` values, `verdicts`, and per metric `{mean, low, high}` (95 %), and for all
+    but the first `difference` to the first: `{mean, low, high}` of the paired differences. Raises `UserError`.
+    """
+    if seeds < 1:
+        raise UserError("seeds must be at least 1", got=seeds)
+    paths = list(vary)
+    combinations = [dict(zip(paths, values, strict=True)) for values in itertools.product(*vary.values())]
+    prepared = []
+    for combination in combinations:  # all of them first: a mistake in the last is told before the first has run
+        loaded = load(source, changes={**(changes or {}), **combination})
+        first = loaded.scenario.seed if seed is None else seed
+        prepare(loaded, seed=first, trace=trace, requests=requests)
+        prepared.append((combination, loaded, first))
+    done, total = 0, len(combinations) * seeds
+    variants: list[dict[str, Any]] = []
+    rows: list[list[dict[str, Any]]] = []
+    for combination, loaded, first in prepared:
+        summaries = []
+        for k in range(seeds):
+            summaries.append(summarise(run(prepare(loaded, seed=first + k, trace=trace, requests=requests))))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        rows.append(summaries)
+        variants.append({"set": combination, "verdicts": [summary["verdict"] for summary in summaries]})
+    for variant, summaries in zip(variants, rows, strict=True):
+        for metric in METRICS:
+            values = [_at(summary, metric) for summary in summaries]
+            variant[metric] = _interval(values)
+            if summaries is not rows[0]:
+                base = [_at(summary, metric) for summary in rows[0]]
+                pairs = [None if a is None or b is None else a - b for a, b in zip(values, base, strict=True)]
+                variant.setdefault("difference", {})[metric] = _interval(pairs)
+    return {
+        "scenario": prepared[0][1].scenario.name,
+        "vary": {path: list(values) for path, values in vary.items()},
+        "seeds": [prepared[0][2] + k for k in range(seeds)],
+        "variants": variants,
+    }
+
+
+def _at(summary: Mapping[str, Any], path: str) -> float | None:
+    value: Any = summary
+    for part in path.split("."):
+        value = value[part] if value is not None else None
+    return None if value is None else float(value)
+
+
+def _interval(values: Sequence[float | None]) -> dict[str, Any] | None:
+    known = [value for value in values if value is not None]
+    return interval(known) if len(known) == len(values) and known else None

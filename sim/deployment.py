@@ -1,0 +1,209 @@
+"""A deployment: model × precision × accelerator(s) × parallelism × engine. The thing that has a latency and a size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from profiles import (
+    BYTES_PER_VALUE,
+    Accelerator,
+    Catalogue,
+    Confidence,
+    EngineCoefficients,
+    Model,
+    UserError,
+    did_you_mean,
+    weakest,
+)
+
+__all__ = ["Deployment", "Memory", "PRECISIONS", "deploy"]
+
+# Weight precision -> the type of the multiplication, first choice first; bf16 means that weights are unpacked.
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "bf16": ("bf16",),
+    "fp16": ("fp16", "bf16"),
+    "fp8": ("fp8", "bf16"),
+    "int8": ("int8", "bf16"),
+    "fp4": ("fp4", "fp8", "bf16"),
+    "int4": ("bf16",),
+}
+_HEAD_BYTES = 2.0  # head and embedding stay in 16 bits whatever the layers are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one accelerator holds, in bytes."""
+
+    total: float
+    weights: float
+    overhead: float
+    activations: float
+    sliding_kv_per_sequence: float
+    kv_per_token: float
+
+    def kv_blocks(self, *, utilization: float, max_num_seqs: int, block_size: int) -> int:
+        """KV blocks left at a share of the memory; 0 or less when the model does not fit."""
+        held = self.weights + self.overhead + self.activations + max_num_seqs * self.sliding_kv_per_sequence
+        return int((self.total * utilization - held) // (self.kv_per_token * block_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One replica: resolved facts. `tensor_parallel` x `pipeline_parallel` accelerators work as one."""
+
+    model: Model
+    accelerator: Accelerator
+    engine: EngineCoefficients
+    precision: str
+    kv_precision: str
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    expert_parallel: bool = False
+
+    @property
+    def name(self) -> str:
+        """As people write it: `llama-3.1-8b bf16 on 2 x h100`."""
+        count = f"{self.accelerators} x " if self.accelerators > 1 else ""
+        return f"{self.model.name} {self.precision} on {count}{self.accelerator.name}"
+
+    @property
+    def accelerators(self) -> int:
+        """Accelerators of one replica."""
+        return self.tensor_parallel * self.pipeline_parallel
+
+    @property
+    def window_tokens(self) -> int:
+        """The sliding window of the model's sliding layers, 0 without any."""
+        sliding = self.model.attention.sliding
+        return sliding.window_tokens if sliding else 0
+
+    @cached_property
+    def math(self) -> str:
+        """The type that the layers multiply in."""
+        return next(kind for kind in PRECISIONS[self.precision] if kind in self.accelerator.peak_tflops)
+
+    @property
+    def weight_bytes_per_value(self) -> float:
+        """Bytes of one weight of the layers."""
+        return BYTES_PER_VALUE[self.precision]
+
+    @property
+    def kv_bytes_per_value(self) -> float:
+        """Bytes of one cached value."""
+        return BYTES_PER_VALUE[self.kv_precision]
+
+    @property
+    def kv_shards(self) -> int:
+        """Over how many accelerators a token's cache is divided (heads are not cut; MLA is replicated)."""
+        if self.model.attention.mla is not None:
+            return self.pipeline_parallel
+        return min(self.tensor_parallel, self.model.attention.kv_heads) * self.pipeline_parallel
+
+    def memory(self, *, max_num_batched_tokens: int) -> Memory:
+        """What one accelerator holds when the engine batches up to so many tokens."""
+        model, engine = self.model, self.engine
+        embeddings = model.embedding_params + (0 if model.tied_embeddings else model.head_params)
+        layers = model.attention_params + model.ffn_params
+        sliding = model.attention.sliding
+        return Memory(
+            total=self.accelerator.memory_bytes,
+            weights=(layers * self.weight_bytes_per_value + embeddings * _HEAD_BYTES) / self.accelerators,
+            overhead=engine.gpu_memory_overhead_gib * 2**30,
+            activations=engine.activation_memory_factor * max_num_batched_tokens * model.activation_width * 2.0,
+            sliding_kv_per_sequence=(
+                model.kv_values_per_token_sliding * sliding.window_tokens * self.kv_bytes_per_value / self.kv_shards
+                if sliding
+                else 0.0
+            ),
+            kv_per_token=model.kv_values_per_token_full * self.kv_bytes_per_value / self.kv_shards,
+        )
+
+    @property
+    def confidence(self) -> Confidence:
+        """The weakest of the facts that a latency rests on."""
+        facts = [self.accelerator.confidence_of(f) for f in ("bandwidth_gb_s", "peak_tflops")]
+        facts += [self.model.confidence_of(f) for f in ("layers", "hidden_size", "attention", "ffn")]
+        facts.append(self.engine.confidence)
+        if self.tensor_parallel > 1:
+            facts.append(self.accelerator.confidence_of("link.bandwidth_gb_s"))
+        return weakest(facts)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Names of the facts that nobody measured, and of what this deployment leaves out."""
+        names = [
+            f"{record.kind} {record.name}: {field}"
+            for record in (self.accelerator, self.model)
+            for field in record.assumed_fields()
+        ]
+        fields = self.engine.assumed_fields()
+        if self.engine.confidence == "assumed":
+            names.append(f"engine {self.engine.name}: all step-time coefficients")
+        else:
+            names += [f"engine {self.engine.name}: {field}" for field in fields]
+        if self.math != PRECISIONS[self.precision][0]:
+            names.append(f"{self.precision} weights are multiplied in {self.math}")
+        if self.pipeline_parallel > 1:
+            names.append("pipeline stages work on one batch at a time")
+        if self.expert_parallel:
+            names.append("tokens spread evenly over the experts")
+        return tuple(names)
+
+
+def deploy(
+    catalogue: Catalogue,
+    *,
+    model: str,
+    accelerator: str,
+    precision: str | None = None,
+    kv_precision: str | None = None,
+    engine: str = "vllm",
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+    expert_parallel: bool = False,
+) -> Deployment:
+    """Resolve names to facts. Raises `UserError` for unknown names and for what cannot be built.
+
+    `precision` defaults to the model's own, `kv_precision` to bf16 (which is what engines do).
+    """
+    found = catalogue.model(model)
+    device = catalogue.accelerator(accelerator)
+    precision = precision or found.native_precision
+    kv_precision = kv_precision or "bf16"
+    for what, value in (("precision", precision), ("kv_precision", kv_precision)):
+        if value not in PRECISIONS:
+            raise UserError(f"unknown {what}", got=value, next_step=did_you_mean(str(value), PRECISIONS))
+    _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel)
+    return Deployment(
+        model=found,
+        accelerator=device,
+        engine=catalogue.engine(engine, accelerator),
+        precision=precision,
+        kv_precision=kv_precision,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        expert_parallel=expert_parallel,
+    )
+
+
+def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: int, expert: bool) -> None:
+    heads = model.attention.query_heads
+    if tensor < 1 or heads % tensor:
+        raise UserError(
+            f"tensor_parallel must divide the {heads} query heads of {model.name}",
+            got=tensor,
+            allowed=", ".join(str(n) for n in range(1, min(heads, 64) + 1) if heads % n == 0),
+        )
+    if not 1 <= pipeline <= model.layers:
+        raise UserError("pipeline_parallel must be between 1 and the layers", got=pipeline, allowed=f"1 to {model.layers}")
+    if tensor > device.gpus_per_node:
+        raise UserError(
+            f"tensor_parallel exceeds what one node of {device.name} holds", got=tensor, allowed=f"<= {device.gpus_per_node}"
+        )
+    if tensor > 1 and device.link.kind == "none":
+        raise UserError(f"{device.name} has no link to another accelerator", got=tensor, allowed="tensor_parallel 1")
+    if expert and (model.ffn.moe is None or tensor == 1):
+        raise UserError(
+            "expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor)
+        )

@@ -1,0 +1,238 @@
+"""What must hold in every run, numbered; docs/invariants.md is made from this table:
+
+    python -m sim.invariants > docs/invariants.md
+
+Each is checked on the arrays of a finished run, by arithmetic that the engine does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED
+from sim.outcome import Outcome
+from sim.timeline import build_timeline, busy_seconds, span_of, up_seconds
+
+__all__ = ["INVARIANTS", "Invariant", "check_invariants", "invariants_markdown"]
+
+_RELATIVE = 1e-9
+Finding = tuple[bool, str]
+
+
+class Invariant(NamedTuple):
+    """`check` is None for what a single run cannot show; then only the test checks it."""
+
+    number: int
+    name: str
+    statement: str
+    test: str
+    check: Callable[[Outcome], Finding] | None
+
+
+def check_invariants(outcome: Outcome) -> list[dict[str, Any]]:
+    """Every invariant that a run can show, checked: dicts of number, name, holds and detail (a sentence)."""
+    report = []
+    for invariant in INVARIANTS:
+        if invariant.check is not None:
+            holds, detail = invariant.check(outcome)
+            report.append(
+                {"number": invariant.number, "name": invariant.name, "holds": bool(holds), "detail": detail}
+            )
+    return report
+
+
+def _close(a: float, b: float, relative: float = _RELATIVE) -> bool:
+    return abs(a - b) <= relative * max(abs(a), abs(b), 1e-300)
+
+
+def _flow(outcome: Outcome) -> Finding:
+    status = outcome.plane.requests["status"]
+    ended = {name: int(np.count_nonzero(status == state)) for name, state in _STATES.items()}
+    missing = len(status) - sum(ended.values())
+    parts = " + ".join(f"{count:,} {name}" for name, count in ended.items())
+    return missing == 0, f"{len(status):,} arrived = {parts} + {missing:,} in flight"
+
+
+_STATES = {"completed": COMPLETED, "rejected": REJECTED, "abandoned": ABANDONED, "failed": FAILED}
+
+
+def _causality(outcome: Outcome) -> Finding:
+    r = outcome.plane.requests
+    instants = ("scheduled", "first_token", "finish")
+    known = {name: ~np.isnan(r[name]) for name in instants}
+    completed = r["status"] == COMPLETED
+    wrong = completed & ~(known["scheduled"] & known["first_token"])
+    wrong |= ~known["finish"] | ~(r["arrival"] <= r["finish"])
+    wrong |= known["scheduled"] & ~((r["arrival"] <= r["scheduled"]) & (r["scheduled"] <= r["finish"]))
+    wrong |= known["first_token"] & ~((r["scheduled"] < r["first_token"]) & (r["first_token"] <= r["finish"]))
+    count = int(np.count_nonzero(wrong))
+    return count == 0, f"{len(r) - count:,} of {len(r):,} requests in order"
+
+
+def _kv(outcome: Outcome) -> Finding:
+    replicas, blocks = outcome.plane.replicas, outcome.plane.pool.engine.kv_blocks
+    at_rest = replicas["running"] == 0
+    freed = bool(np.all(replicas["free"][at_rest] == blocks))
+    within = bool(np.all((replicas["free"] >= 0) & (replicas["free"] <= blocks)))
+    within &= bool(np.all(replicas["kv_block_s"] <= blocks * replicas["busy_s"] * (1.0 + _RELATIVE)))
+    resting = int(np.count_nonzero(at_rest))
+    return (
+        freed and within,
+        f"all {blocks:,} blocks free on {resting} of {len(replicas)} replicas at the end"
+        + ("" if resting == len(replicas) else "; the others still ran a step for abandoned requests"),
+    )
+
+
+def _energy(outcome: Outcome) -> Finding:
+    replicas = outcome.plane.replicas
+    booked, charged = float(replicas["energy_j"].sum()), float(outcome.plane.requests["energy"].sum())
+    detail = f"replicas {booked:.9g} J, requests {charged:.9g} J"
+    if np.any(replicas["running"] > 0):  # abandoned requests in a last step are charged when they leave it
+        return charged <= booked * (
+            1.0 + _RELATIVE
+        ), detail + " and what abandoned requests in the last step used"
+    return _close(booked, charged), detail
+
+
+def _busy(outcome: Outcome) -> Finding:
+    replicas, span_s = outcome.plane.replicas, span_of(outcome.plane.requests)
+    busy, up = busy_seconds(replicas, span_s), up_seconds(replicas, span_s)
+    holds = bool(np.all(busy <= up * (1.0 + _RELATIVE) + 1e-9))
+    return holds, f"busy {busy.sum():.6g} s of {up.sum():.6g} s up"
+
+
+def _little(outcome: Outcome) -> Finding:
+    r, span_s = outcome.plane.requests, span_of(outcome.plane.requests)
+    if span_s == 0.0:
+        return True, "nothing took any time"
+    timeline = build_timeline(outcome.plane)
+    number = float((timeline.in_system * timeline.width_s).sum()) / span_s
+    law = len(r) / span_s * float((r["finish"] - r["arrival"]).mean())
+    return _close(number, law), f"mean number in system {number:.9g}, arrival rate x mean time {law:.9g}"
+
+
+def _work(outcome: Outcome) -> Finding:
+    """Time with a waiting request, by replica, is busy time."""
+    r, replicas, span_s = outcome.plane.requests, outcome.plane.replicas, span_of(outcome.plane.requests)
+    end = np.where(np.isnan(r["scheduled"]), r["finish"], r["scheduled"])
+    waited = np.flatnonzero((r["attempts"] == 0) & (r["replica"] >= 0) & (end > r["arrival"]))
+    where = r["replica"][waited]
+    # replicas one after the other on a common axis: a running maximum cannot reach from one to the next
+    start, end = r["arrival"][waited] + where * (2.0 * span_s), end[waited] + where * (2.0 * span_s)
+    order = np.argsort(start, kind="stable")
+    start, end, where = start[order], end[order], where[order]
+    reached = np.concatenate(([-np.inf], np.maximum.accumulate(end)[:-1])) if len(end) else end
+    waiting = np.bincount(where, np.maximum(0.0, end - np.maximum(start, reached)), len(replicas))
+    busy = busy_seconds(replicas, span_s)
+    holds = bool(np.all(waiting <= busy + 1e-6 * max(1.0, span_s)))
+    return holds, f"somebody waited for {waiting.sum():.6g} s of {busy.sum():.6g} s busy"
+
+
+def _tokens(outcome: Outcome) -> Finding:
+    r, replicas = outcome.plane.requests, outcome.plane.replicas
+    completed = r[r["status"] == COMPLETED]
+    prefill, decode = int(replicas["prefill_tokens"].sum()), int(replicas["decode_tokens"].sum())
+    need_prefill = int((completed["prompt"] - completed["cached"]).sum(dtype=np.int64))
+    need_decode = int((completed["output"] - 1 - completed["preemptions"]).sum(dtype=np.int64))
+    undisturbed = not replicas["preemptions"].any() and not np.any(
+        (r["status"] == ABANDONED) | (r["status"] == FAILED) | (r["attempts"] > 0)
+    )
+    holds = (
+        (prefill == need_prefill and decode == need_decode)
+        if undisturbed
+        else (prefill >= need_prefill and decode >= need_decode)
+    )
+    sign = "=" if undisturbed else ">="
+    return holds, f"prefill {prefill:,} {sign} {need_prefill:,}; decode {decode:,} {sign} {need_decode:,}"
+
+
+def _timers(outcome: Outcome) -> Finding:
+    r = outcome.plane.requests
+    reason = r["reason"]
+    patience, deadline = r["arrival"] + r["patience"], r["arrival"] + r["deadline"]
+    impatient, late = reason == REASONS.index("patience"), reason == REASONS.index("deadline")
+    wrong = impatient & ((r["finish"] != patience) | ~np.isnan(r["first_token"]))
+    wrong |= late & (r["finish"] != deadline)
+    wrong |= (r["status"] == COMPLETED) & ((r["finish"] > deadline) | (r["first_token"] > patience))
+    count = int(np.count_nonzero(wrong))
+    return (
+        count == 0,
+        f"{np.count_nonzero(impatient):,} ran out of patience, {np.count_nonzero(late):,} of time",
+    )
+
+
+def _chains(outcome: Outcome) -> Finding:
+    r, workload = outcome.plane.requests, outcome.plane.workload
+    follows = np.flatnonzero(workload.after >= 0)
+    expected = r["finish"][workload.after[follows]] + workload.arrival_s[follows]
+    wrong = int(np.count_nonzero(r["arrival"][follows] != expected))
+    return wrong == 0, f"{len(follows) - wrong:,} of {len(follows):,} followed their predecessor"
+
+
+def _timeline(outcome: Outcome) -> Finding:
+    r, timeline = outcome.plane.requests, build_timeline(outcome.plane)
+    completed = r["status"] == COMPLETED
+    tokens = int(r["output"][completed].sum(dtype=np.int64))
+    ended = int(timeline.completions.sum()), int(timeline.lost.sum())
+    holds = int(timeline.arrivals.sum()) == len(r) and ended == (
+        int(completed.sum()),
+        int((~completed).sum()),
+    )
+    holds &= abs(float(timeline.output_tokens.sum()) - tokens) <= 1e-6 * (tokens + len(timeline.t_s))
+    return holds, f"{len(timeline.t_s)} bins hold {len(r):,} arrivals and {tokens:,} output tokens"
+
+
+_METRICS = "tests/test_metrics.py"
+
+INVARIANTS: tuple[Invariant, ...] = (
+    Invariant(1, "flow conservation", "requests = completed + rejected + abandoned + failed + in flight, "
+              "and at the end of a run nothing is in flight.", f"{_METRICS}::test_every_request_ends_once",
+              _flow),
+    Invariant(2, "causality", "arrival <= scheduled < first token <= finish, as far as each happened; a "
+              "completed request has all four.", f"{_METRICS}::test_invariants_hold", _causality),
+    Invariant(3, "KV capacity", "No replica ever uses more KV blocks than it has, and a replica that runs "
+              "nothing has all of them free.", f"{_METRICS}::test_invariants_hold", _kv),
+    Invariant(4, "energy", "The energy booked by the replicas is the energy charged to requests (1e-9 "
+              "relative).", f"{_METRICS}::test_invariants_hold", _energy),
+    Invariant(5, "busy time", "A replica is busy no longer than it is up.",
+              f"{_METRICS}::test_invariants_hold", _busy),
+    Invariant(6, "Little's law", "From empty to empty, the time-averaged number in the system (summed over "
+              "the timeline) is the arrival rate times the mean time in it (1e-9 relative).",
+              f"{_METRICS}::test_invariants_hold", _little),
+    Invariant(7, "work conservation", "While a request waits at a replica, the replica executes a step.",
+              f"{_METRICS}::test_invariants_hold", _work),
+    Invariant(8, "tokens", "Every completed request had its uncached prompt tokens prefilled and its output "
+              "tokens after the first decoded (a preemption may turn one decode into a prefill); without "
+              "preemptions, losses and failures nothing else was computed.",
+              f"{_METRICS}::test_invariants_hold", _tokens),
+    Invariant(9, "timers", "Patience ends a request exactly at arrival + patience and only before its first "
+              "token, a deadline exactly at arrival + deadline; what happens at the same instant as a "
+              "timer happens before it.", f"{_METRICS}::test_invariants_hold", _timers),
+    Invariant(10, "chains", "A request that follows another arrives exactly its think time after that one "
+              "ended.", f"{_METRICS}::test_invariants_hold", _chains),
+    Invariant(11, "timeline", "The bins of the timeline hold every arrival, every end and every output "
+              "token once.", f"{_METRICS}::test_invariants_hold", _timeline),
+    Invariant(12, "same seed, same bytes", "Two runs of one scenario and seed write the same bytes.",
+              "tests/test_results.py::test_two_processes_write_the_same_bytes", None),
+)  # fmt: skip
+
+
+def invariants_markdown() -> str:
+    """The text of docs/invariants.md."""
+    rows = "\n".join(f"| {i.number} | {i.name} | {i.statement} | `{i.test}` |" for i in INVARIANTS)
+    return f"""# Invariants
+
+Made from `sim/invariants.py` by `python -m sim.invariants`; edit there. All but the last are checked on every
+run, and the report shows the result.
+
+| number | name | statement | test |
+|---|---|---|---|
+{rows}
+"""
+
+
+if __name__ == "__main__":
+    print(invariants_markdown(), end="")

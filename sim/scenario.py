@@ -1,0 +1,280 @@
+"""Scenarios: one YAML file that says what to simulate. Frozen records, checked on reading.
+
+    name: my-pool
+    pools:
+      cloud:
+        replicas: 2
+        deployment: {model: llama-3.1-8b, accelerator: h100}
+    workload:
+      arrivals: {kind: poisson, rate_rps: 10}
+      prompt_tokens: 1000
+      output_tokens: 200
+      requests: 10000
+    slo: {ttft_s: 1.0, tpot_s: 0.05}
+
+`load` reads a file, applies `path=value` changes, validates, and remembers the folder that relative paths refer to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from profiles.complaints import told
+from profiles.errors import UserError
+from profiles.reading import load_mapping
+from sim.distributions import NotNegative, Positive, Record
+from sim.pool import Balancer
+from sim.workload_spec import WorkloadSpec
+
+__all__ = [
+    "DeploymentSpec",
+    "EngineSpec",
+    "LoadedScenario",
+    "PoolSpec",
+    "PythonControl",
+    "ReplicaFailuresSpec",
+    "Scenario",
+    "SloSpec",
+    "SyntheticSpec",
+    "built_in",
+    "json_schema",
+    "load",
+]
+
+Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class DeploymentSpec(Record):
+    """What a replica runs. `precision` defaults to the model's own, `kv_precision` to bf16."""
+
+    model: str
+    accelerator: str
+    precision: str | None = None
+    kv_precision: str | None = None
+    engine: str = "vllm"
+    tensor_parallel: Whole = 1
+    pipeline_parallel: Whole = 1
+    expert_parallel: bool = False
+
+
+class SyntheticSpec(Record):
+    """A replica by its step time alone: step_s + per_sequence_s x sequences + per_token_s x tokens."""
+
+    step_s: NotNegative = 0.0
+    per_sequence_s: NotNegative = 0.0
+    per_token_s: NotNegative = 0.0
+    power_w: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Self:
+        if self.step_s + self.per_sequence_s + self.per_token_s == 0.0:
+            raise ValueError("a step must take time: give step_s, per_sequence_s or per_token_s")
+        return self
+
+
+class EngineSpec(Record):
+    """The engine's limits, by vLLM's names. Empty: derived, or none."""
+
+    max_num_seqs: Whole = 256
+    max_num_batched_tokens: Whole = 2048
+    max_model_len: Whole | None = None  # the model's context
+    block_size: Annotated[int, Field(ge=1, le=4096)] = 16
+    kv_blocks: Whole | None = None  # what the memory holds
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    chunked_prefill: bool = True
+    prefix_caching: bool = True
+    async_scheduling: bool = True
+    scheduling: Literal["fcfs", "priority"] = "fcfs"
+    max_queue: Limit | None = None  # waiting requests a replica
+    max_outstanding: Limit | None = None  # all requests a replica
+
+
+class PythonCode(Record):
+    """A function in the user's own file; the path is relative to the scenario's folder."""
+
+    file: Annotated[str, Field(min_length=1)]
+    function: Annotated[str, Field(min_length=1)]
+
+
+class PoolSpec(Record):
+    """Identical replicas behind a balancer. Give `deployment` or `synthetic`."""
+
+    tier: Literal["cloud", "edge"] = "cloud"
+    replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
+    deployment: DeploymentSpec | None = None
+    synthetic: SyntheticSpec | None = None
+    engine: EngineSpec = EngineSpec()
+    balancer: Balancer = "least-outstanding"
+    policy: PythonCode | None = None  # with balancer: python
+    telemetry_lag_s: NotNegative = 0.0
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    price_usd_per_hour: NotNegative | None = None  # of one accelerator; the profile's otherwise
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.deployment is None) == (self.synthetic is None):
+            raise ValueError("give deployment or synthetic, one of them")
+        if self.synthetic is not None and self.engine.kv_blocks is None:
+            raise ValueError("a synthetic replica has no memory to derive kv_blocks from: give engine.kv_blocks")
+        if self.policy is not None and self.balancer != "python":
+            raise ValueError(f"a policy needs balancer: python (got {self.balancer!r})")
+        return self
+
+
+class SloSpec(Record):
+    """What a user should get; a request is good when it meets all that are given."""
+
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
+    e2e_s: Positive | None = None
+
+
+class ReplicaFailuresSpec(Record):
+    """Replicas fail and are repaired at random (exponential times)."""
+
+    kind: Literal["replica-failures"] = "replica-failures"
+    mean_up_s: Positive
+    mean_repair_s: Positive
+
+
+class PythonControl(PythonCode):
+    """A control of the user's own: a generator function over the world (see sim.world)."""
+
+    kind: Literal["python"] = "python"
+
+
+ControlSpec = Annotated[ReplicaFailuresSpec | PythonControl, Field(discriminator="kind")]
+
+
+class Scenario(Record):
+    """Pools, a workload, what is expected of them, and what happens to them."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "scenario"
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    profiles: str | None = None  # a folder of the user's own facts
+    pools: Annotated[dict[str, PoolSpec], Field(min_length=1)]
+    workload: WorkloadSpec
+    slo: SloSpec = SloSpec()
+    warmup_s: NotNegative = 0.0
+    controls: tuple[ControlSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_pool(self) -> Self:
+        if len(self.pools) > 1:
+            raise ValueError(
+                f"one pool is simulated at a time (got {', '.join(self.pools)}): routing among pools is not part of this "
+                "version"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedScenario:
+    """A scenario and the folder that its relative paths refer to."""
+
+    scenario: Scenario
+    folder: Path
+    where: str
+
+
+_BUILT_IN = Path(__file__).resolve().parent / "data"
+
+
+def built_in() -> Path:
+    """The scenario that `simulate` runs without arguments."""
+    return _BUILT_IN / "default.yaml"
+
+
+def template() -> str:
+    """The commented scenario that `nearfar init` writes."""
+    return (_BUILT_IN / "template.yaml").read_text(encoding="utf-8")
+
+
+def load(source: str | Path | Mapping[str, Any] | None = None, *, changes: Mapping[str, Any] | None = None) -> LoadedScenario:
+    """A scenario from a file, from a mapping, or the built-in one; `changes` maps dotted paths to values.
+
+    Raises `UserError` when the file is missing, is not YAML, or does not describe a scenario.
+    """
+    if isinstance(source, Mapping):
+        data, where, folder = _copied(source), "scenario", Path.cwd()
+    else:
+        path = built_in() if source is None else Path(source)
+        if path.is_dir():
+            raise UserError("a scenario is a YAML file, this is a folder", got=str(path))
+        if not path.exists():
+            raise UserError(
+                "no such scenario file", got=str(path), next_step="write one with `nearfar init`, or give none for the built-in"
+            )
+        where = path.name if source is not None else "built-in scenario"
+        data, folder = load_mapping(path, where), path.resolve().parent
+    for dotted, value in (changes or {}).items():
+        _change(data, dotted, value)
+    try:
+        scenario = Scenario.model_validate(data)
+    except ValidationError as error:
+        raise told(error, Scenario, where) from None
+    return LoadedScenario(scenario=scenario, folder=folder, where=where)
+
+
+def parse_changes(settings: list[str]) -> dict[str, Any]:
+    """`path=value` texts as a mapping; values are YAML. Raises `UserError` for one without `=`."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise UserError("--set needs path=value", got=setting, next_step="for example --set pools.cloud.replicas=4")
+        try:
+            changes[path.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError("--set: the value is not YAML", got=setting) from None
+    return changes
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario, for editors."""
+    return Scenario.model_json_schema()
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(inner) for inner in value]
+    return value
+
+
+def _change(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set one value; missing mappings on the way are made, and the validation judges the result."""
+    *parents, last = dotted.split(".")
+    here: Any = data
+    for depth, part in enumerate(parents):
+        if isinstance(here, list):
+            here = _item(here, part, dotted)
+            continue
+        inner = here.get(part)
+        if inner is None:
+            inner = here[part] = {}
+        if not isinstance(inner, dict | list):
+            raise UserError(
+                f"--set {dotted}: {'.'.join(parents[: depth + 1])} is a value, not a mapping", got=inner
+            )
+        here = inner
+    if isinstance(here, list):
+        _item(here, last, dotted)
+        here[int(last)] = value
+    else:
+        here[last] = value
+
+
+def _item(items: list[Any], index: str, dotted: str) -> Any:
+    if not index.isdigit() or int(index) >= len(items):
+        raise UserError(f"--set {dotted}: no such item in a list", got=index, allowed=f"0 to {len(items) - 1}")
+    return items[int(index)]
