@@ -62,12 +62,12 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Simulate a pool of replicas under a workload, to the end."""
-    from sim.results import check_folder
+    from sim.results import make_folder
     from sim.scenario import parse_changes
     from sim.screen import screen
 
     if out is not None:
-        check_folder(out)  # before the work, not after it
+        make_folder(out)  # before the work, not after it
     result = nearfar.simulate(
         scenario,
         trace=trace,

@@ -81,8 +81,8 @@ SUMMARY: tuple[Column, ...] = (
     Column("verdict_reason", "", "text", "What speaks for the verdict, in words"),
     Column("binding_constraint", "", "text", "compute, kv_blocks, max_num_seqs, max_num_batched_tokens, "
            "queue_limit, context_limit, failures or none"),
-    Column("headroom", "", "double", "1 − the load of the fullest resource in the busiest stretch; 0 when "
-           "OVERLOADED"),
+    Column("headroom", "", "double", "1 − the load of the fullest resource in the busiest stretch (or the "
+           "share of busy time in which requests waited); 0 when OVERLOADED or SLO attainment is below 99 %"),
     Column("deployment", "", "text", "Name of the deployment"),
     Column("replica_count", "", "int64", "Replicas in the pool"),
     Column("accelerators", "", "int64", "Accelerators in the pool: replicas × accelerators of one"),
@@ -201,12 +201,12 @@ Of one request r:
 
 ## summary.json
 
-Latencies are those of completed requests that arrived after the warm-up; percentiles interpolate linearly
-between order statistics.
+Latencies are those of completed requests that arrived after the warm-up; percentiles interpolate
+linearly between order statistics.
 
 `wall_s`, `engine_s` and `requests_per_s` differ from run to run and are written to run.json instead. Over
-several seeds every number becomes {{mean, low, high}}: the mean and its 95 % confidence interval by Student's t
-(null with one seed); the verdict becomes the worst one.
+several seeds every number becomes {{mean, low, high}}, its mean and its 95 % confidence interval (Student's
+t; null with one seed), and the verdict becomes the worst one.
 
 {_table(SUMMARY)}
 

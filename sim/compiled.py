@@ -13,13 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
-from numba import config
+from numba.core import config
 
-__all__ = ["cache_folder", "is_cached", "kernel", "plain"]
+__all__ = ["cache_folder", "is_cached", "kernel", "mark_complete"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -71,16 +71,10 @@ def kernel(function: Function) -> Function:
 
     The setting of Numba's cache folder is put back afterwards: a notebook's own functions keep their own cache.
     """
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder)
+    before = config.CACHE_DIR  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
     try:
-        compiled: Function = numba.njit(cache=True, error_model="numpy")(function)
+        compiled: Any = numba.njit(cache=True, error_model="numpy")(function)
     finally:
-        config.CACHE_DIR = before
-    return compiled
-
-
-def plain(function: Function) -> Function:
-    """The Python function behind a kernel: what the oracle runs."""
-    inner: Function = function.py_func  # type: ignore[attr-defined]
-    return inner
+        config.CACHE_DIR = before  # type: ignore[attr-defined]
+    return compiled  # type: ignore[no-any-return]

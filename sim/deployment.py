@@ -10,6 +10,7 @@ from profiles import (
     Accelerator,
     Catalogue,
     Confidence,
+    Dtype,
     EngineCoefficients,
     Model,
     UserError,
@@ -20,7 +21,7 @@ from profiles import (
 __all__ = ["Deployment", "Memory", "PRECISIONS", "deploy"]
 
 # Weight precision -> the type of the multiplication, first choice first; bf16 means that weights are unpacked.
-PRECISIONS: dict[str, tuple[str, ...]] = {
+PRECISIONS: dict[Dtype, tuple[Dtype, ...]] = {
     "bf16": ("bf16",),
     "fp16": ("fp16", "bf16"),
     "fp8": ("fp8", "bf16"),
@@ -55,8 +56,8 @@ class Deployment:
     model: Model
     accelerator: Accelerator
     engine: EngineCoefficients
-    precision: str
-    kv_precision: str
+    precision: Dtype
+    kv_precision: Dtype
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     expert_parallel: bool = False
@@ -79,7 +80,7 @@ class Deployment:
         return sliding.window_tokens if sliding else 0
 
     @cached_property
-    def math(self) -> str:
+    def math(self) -> Dtype:
         """The type that the layers multiply in."""
         return next(kind for kind in PRECISIONS[self.precision] if kind in self.accelerator.peak_tflops)
 
@@ -169,22 +170,24 @@ def deploy(
     """
     found = catalogue.model(model)
     device = catalogue.accelerator(accelerator)
-    precision = precision or found.native_precision
-    kv_precision = kv_precision or "bf16"
-    for what, value in (("precision", precision), ("kv_precision", kv_precision)):
-        if value not in PRECISIONS:
-            raise UserError(f"unknown {what}", got=value, next_step=did_you_mean(str(value), PRECISIONS))
     _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel)
     return Deployment(
         model=found,
         accelerator=device,
         engine=catalogue.engine(engine, accelerator),
-        precision=precision,
-        kv_precision=kv_precision,
+        precision=_precision("precision", precision or found.native_precision),
+        kv_precision=_precision("kv_precision", kv_precision or "bf16"),
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
         expert_parallel=expert_parallel,
     )
+
+
+def _precision(what: str, name: str) -> Dtype:
+    for known in PRECISIONS:
+        if name == known:
+            return known
+    raise UserError(f"unknown {what}", got=name, next_step=did_you_mean(name, PRECISIONS))
 
 
 def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: int, expert: bool) -> None:

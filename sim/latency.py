@@ -20,6 +20,7 @@ the 64-row query tile of mixed batches from vLLM 0.19 kernel timings (see the en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -221,9 +222,9 @@ class _Rates:
         moe = self._d.model.ffn.moe
         if moe is None:
             return 0.0
-        return moe.experts * -np.expm1(n * np.log1p(-moe.experts_per_token / moe.experts)) if (
-            moe.experts_per_token < moe.experts
-        ) else float(moe.experts)
+        if moe.experts_per_token == moe.experts:
+            return float(moe.experts)
+        return moe.experts * -math.expm1(n * math.log1p(-moe.experts_per_token / moe.experts))
 
     def gemm_compute_s(self, n: int) -> float:
         """Multiplying n tokens with the weights of the layers."""

@@ -101,12 +101,10 @@ def _losses(counts: dict[str, Any]) -> Losses:
     return Losses(rejected["queue_full"], counts["abandoned"], unfit, counts["failed"])
 
 
-# -- latencies -----------------------------------------------------------------------------------------------
+# -- latencies -------------------------------------------------------------------------------------------
 
 
-def _latencies(
-    requests: NDArray[Any], measured: Bools, slo: Slo
-) -> tuple[int, dict[str, dict[str, float] | None]]:
+def _latencies(requests: NDArray[Any], measured: Bools, slo: Slo) -> tuple[int, dict[str, dict[str, float] | None]]:
     """How many measured requests completed within the SLO, and the distributions of their latencies."""
     chosen = np.flatnonzero(measured & (requests["status"] == COMPLETED))
     arrival, scheduled, first, finish = (
@@ -137,7 +135,7 @@ def _distribution(values: Floats) -> dict[str, float] | None:
     }
 
 
-# -- the pool ------------------------------------------------------------------------------------------------
+# -- the pool --------------------------------------------------------------------------------------------
 
 
 def _rates(requests: NDArray[Any], span_s: float) -> dict[str, float | None]:

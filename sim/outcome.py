@@ -54,9 +54,10 @@ class DeploymentFacts:
 class Outcome:
     """A finished run: every request in `plane` is terminal.
 
-    `scenario` is the resolved scenario (plain dicts, lists, strings and numbers, so that it can be written as
-    JSON or YAML). Requests that arrive before `warmup_s` are left out of latencies, goodput and SLO attainment.
-    `wall_s` is the whole run as a clock on the wall saw it, `engine_s` the part spent in the event loop.
+    `scenario` is the resolved scenario (plain dicts, lists, strings and numbers, so that it can be written
+    as JSON or YAML). Requests that arrive before `warmup_s` do not count in latencies, goodput and SLO
+    attainment. `wall_s` is the whole run as a clock on the wall saw it, `engine_s` the part spent in the
+    event loop.
     """
 
     scenario: dict[str, Any]

@@ -157,10 +157,7 @@ class DataPlane:
 
     def _place(self, r: int) -> None:
         """Choose a replica for request r and send it there."""
-        if self._policy is None:
-            i = int(choose(self._state, r))
-        else:
-            i = self._ask(r, self._policy)
+        i = int(choose(self._state, r)) if self._policy is None else self._ask(r, self._policy)
         dispatch(self._state, r, i, self.now_s)
 
     def _ask(self, r: int, policy: Policy) -> int:

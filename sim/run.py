@@ -169,8 +169,9 @@ def warm_up() -> None:
         provenance=Provenance(kind="warm-up"),
     )
     settings = EngineSettings(max_num_seqs=1, max_num_batched_tokens=1, kv_blocks=2)
-    plane = DataPlane(workload, PoolSettings(engine=settings), _synthetic(SyntheticSpec(step_s=1.0), settings))
-    if not cached:
+    plane = DataPlane(workload, PoolSettings(replicas=2, engine=settings), _synthetic(SyntheticSpec(step_s=1.0), settings))
+    if not cached:  # what only controls and Python policies call
+        plane.advance(0.5)
         plane.fail(0)
         plane.repair(0)
         plane.views()

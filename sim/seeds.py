@@ -51,7 +51,7 @@ def student_t95(degrees: int) -> float:
 def summarise_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One summary of the same scenario under several seeds, with the same keys (except `replicas`).
 
-    Numbers become `interval`s; the verdict is the worst, with its reason and constraint; `verdicts` counts all.
+    Numbers become `interval`s; the verdict is the worst, with its reason and constraint; `verdicts` counts.
     """
     if not summaries:
         raise ValueError("summarise_seeds needs at least one summary")
@@ -80,7 +80,5 @@ def _merge(values: list[Any]) -> Any:
     if not groups:
         return interval(values)
     names = dict.fromkeys(name for group in groups for name in group)
-    absent = (
-        0 if all(isinstance(v, int) for group in groups for v in group.values()) else None
-    )  # counts by reason
+    absent = 0 if all(isinstance(v, int) for group in groups for v in group.values()) else None  # counts by reason
     return {name: _merge([group.get(name, absent) for group in groups]) for name in names}

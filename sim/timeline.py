@@ -1,7 +1,8 @@
 """A run over time: how many requests were in the system, and what the replicas did, in equal bins.
 
-The plane books steps in bins as it goes (a step counts in the bin in which it ends). Everything about requests
-comes from their instants, exactly: the mean number in a bin is the integral of the number over it, by its width.
+The plane books steps in bins as it goes (a step counts in the bin in which it ends). What is said about
+requests comes from their instants, exactly: the mean number in a bin is the integral of the number over it
+by its width.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.kernels.state import COMPLETED, END
+from sim.kernels.state import COMPLETED, END, IDLE
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
@@ -56,9 +57,7 @@ class Timeline:
         stretch = max(1, round(len(values) * share))
         weighted = np.concatenate(([0.0], np.cumsum(values * self.width_s)))
         widths = np.concatenate(([0.0], np.cumsum(self.width_s)))
-        return float(
-            np.max((weighted[stretch:] - weighted[:-stretch]) / (widths[stretch:] - widths[:-stretch]))
-        )
+        return float(np.max((weighted[stretch:] - weighted[:-stretch]) / (widths[stretch:] - widths[:-stretch])))
 
 
 def span_of(requests: NDArray[Any]) -> float:
@@ -73,9 +72,18 @@ def up_seconds(replicas: NDArray[Any], span_s: float) -> Floats:
 
 
 def busy_seconds(replicas: NDArray[Any], span_s: float) -> Floats:
-    """How long each replica executed steps (rule A3); a step that outlasts the run counts up to its end."""
-    cut = np.where(replicas["event"] == END, np.maximum(0.0, span_s - replicas["start_s"]), 0.0)
-    return np.asarray(replicas["busy_s"] + cut)
+    """How long each replica executed steps in the run (rule A3).
+
+    A step for abandoned requests only may outlast the run: it counts up to the last end of a request.
+    """
+    executing = np.where(replicas["event"] == END, np.maximum(0.0, span_s - replicas["start_s"]), 0.0)
+    return np.asarray(replicas["busy_s"] + executing - _overtime(replicas, span_s))
+
+
+def _overtime(replicas: NDArray[Any], span_s: float) -> Floats:
+    """Busy time booked after the end of the run: an idle replica's `event_s` is the end of its last step."""
+    ended = (replicas["event"] == IDLE) & (replicas["start_s"] >= replicas["down_since"])  # not cut by a failure
+    return np.where(ended, np.maximum(0.0, replicas["event_s"] - span_s), 0.0)
 
 
 def mean_number(start_s: Floats, end_s: Floats, *, since_s: float, until_s: float) -> float:
@@ -84,9 +92,7 @@ def mean_number(start_s: Floats, end_s: Floats, *, since_s: float, until_s: floa
     return float(np.maximum(inside, 0.0).sum() / (until_s - since_s))
 
 
-def area_in_bins(
-    start_s: Floats, end_s: Floats, *, width_s: float, bins: int, weight: Floats | None = None
-) -> Floats:
+def area_in_bins(start_s: Floats, end_s: Floats, *, width_s: float, bins: int, weight: Floats | None = None) -> Floats:
     """Seconds that the intervals [start_s, end_s) spend in each bin, times their weights, summed."""
     first = np.minimum((start_s / width_s).astype(np.int64), bins - 1)
     last = np.minimum((end_s / width_s).astype(np.int64), bins - 1)
@@ -125,7 +131,7 @@ def build_timeline(plane: DataPlane) -> Timeline:
         busy_share=booked["busy_s"] / (widths * replicas),
         kv_share=booked["kv_block_s"] / (widths * replicas * blocks),
         steps=booked["steps"].astype(np.int64),
-        output_tokens=_tokens(requests[completed], width, bins),
+        output_tokens=_tokens(requests, np.flatnonzero(completed), width, bins),
     )
 
 
@@ -133,11 +139,11 @@ def _count(instants: Floats, width: float, bins: int) -> Ints:
     return np.bincount(np.minimum((instants / width).astype(np.int64), bins - 1), minlength=bins)
 
 
-def _tokens(completed: NDArray[Any], width: float, bins: int) -> Floats:
+def _tokens(requests: NDArray[Any], completed: Ints, width: float, bins: int) -> Floats:
     """Output tokens by bin: the first at its instant, the others spread evenly from there to the finish."""
-    first, finish = np.ascontiguousarray(completed["first_token"]), np.ascontiguousarray(completed["finish"])
+    first, finish, output = (requests[name][completed] for name in ("first_token", "finish", "output"))
     seconds = finish - first
-    rate = np.where(seconds > 0.0, (completed["output"] - 1) / np.where(seconds > 0.0, seconds, 1.0), 0.0)
+    rate = np.where(seconds > 0.0, (output - 1) / np.where(seconds > 0.0, seconds, 1.0), 0.0)
     spread = area_in_bins(first, finish, width_s=width, bins=bins, weight=rate)
     return np.asarray(np.round(spread + _count(first, width, bins), 6))
 
@@ -156,6 +162,7 @@ def _bins_of(plane: DataPlane, span_s: float) -> tuple[float, int, NDArray[Any]]
     for name in booked.dtype.names or ():
         booked[name][bins - 1] = booked[name][bins - 1 :].sum()  # a step that ends on the last edge
     booked = booked[:bins]
+    booked["busy_s"][-1] = max(0.0, booked["busy_s"][-1] - float(_overtime(plane.replicas, span_s).sum()))
     _carry_back(booked, np.minimum(width, span_s - np.arange(bins) * width) * plane.pool.replicas)
     return width, bins, booked
 

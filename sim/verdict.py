@@ -1,8 +1,8 @@
 """The verdict on a run: does this pool carry this workload, what binds, and how much room is left?
 
-Busy time says little about continuous batching: one lonely request keeps a GPU decoding all the time. So the
-verdict looks at what really runs out (slots, KV blocks, the tokens a step may hold), at requests that wait, and at
-requests that were lost. docs/metrics.md states the rules; the thresholds stand here.
+Busy time says little about continuous batching: one lonely request keeps a GPU decoding all the time. So
+the verdict looks at what really runs out (slots, KV blocks, the tokens a step may hold), at requests that
+wait, and at requests that were lost. docs/metrics.md states the rules; the thresholds stand here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from sim.kernels.state import COMPLETED
 from sim.timeline import Timeline, busy_seconds, mean_number, span_of, up_seconds
+from sim.words import percent
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
@@ -55,7 +56,7 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`headroom` is 1 - the load of what is fullest in the busiest stretch; 0 when overloaded."""
+    """`headroom` is 1 - the load of what is fullest at the busiest; 0 when overloaded or the SLO is missed."""
 
     verdict: str
     reason: str
@@ -92,19 +93,17 @@ def judge(plane: DataPlane, timeline: Timeline, losses: Losses, slo_attainment: 
     ]
     load = max(loads.slots, loads.kv, loads.compute, sum(loads.blocked.values()))
     if not signs:
-        text = (
-            f"at the busiest, {loads.slots:.0%} of the slots and {loads.kv:.0%} of the KV blocks were in use"
-        )
+        slots, kv = percent(loads.slots), percent(loads.kv)
+        text = f"at the busiest, {slots} of the slots and {kv} of the KV blocks were in use"
         return Judgement("OK", text, "none", max(0.0, 1.0 - load))
     worst = max(sign.severity for sign in signs)
     chosen = [sign for sign in signs if sign.severity == worst]
-    headroom = 0.0 if VERDICTS[worst] == "OVERLOADED" else max(0.0, 1.0 - load)
-    return Judgement(
-        VERDICTS[worst], "; ".join(sign.text for sign in chosen[:3]), chosen[0].binding, headroom
-    )
+    missed = slo_attainment is not None and slo_attainment < TIGHT_SLO
+    headroom = 0.0 if missed or VERDICTS[worst] == "OVERLOADED" else max(0.0, 1.0 - load)
+    return Judgement(VERDICTS[worst], "; ".join(sign.text for sign in chosen[:3]), chosen[0].binding, headroom)
 
 
-# -- what is measured ----------------------------------------------------------------------------------------
+# -- what is measured ------------------------------------------------------------------------------------
 
 
 def _loads(plane: DataPlane, timeline: Timeline) -> _Loads:
@@ -127,11 +126,7 @@ def _loads(plane: DataPlane, timeline: Timeline) -> _Loads:
 def _slots(plane: DataPlane) -> int:
     """Requests that a replica may run at a time."""
     engine = plane.pool.engine
-    return (
-        engine.max_num_seqs
-        if engine.max_outstanding < 0
-        else min(engine.max_num_seqs, engine.max_outstanding)
-    )
+    return engine.max_num_seqs if engine.max_outstanding < 0 else min(engine.max_num_seqs, engine.max_outstanding)
 
 
 def _step_s(plane: DataPlane, tokens: int) -> float:
@@ -159,7 +154,7 @@ def _resource(plane: DataPlane, loads: _Loads, losses: Losses) -> str:
     return "kv_blocks" if fullest > TIGHT_LOAD and fullest == loads.kv else "compute"
 
 
-# -- signs ---------------------------------------------------------------------------------------------------
+# -- signs -----------------------------------------------------------------------------------------------
 
 
 def _backlog(plane: DataPlane, resource: str) -> list[_Sign]:
@@ -199,7 +194,7 @@ def _lost(losses: Losses, count: int, resource: str) -> list[_Sign]:
     for lost, text, binding, tight, overloaded in rows:
         if lost > tight * count:
             severity = 2 if lost > overloaded * count else 1
-            signs.append(_Sign(severity, f"{lost / count:.1%} of the requests were {text}", binding))
+            signs.append(_Sign(severity, f"{percent(lost / count)} of the requests were {text}", binding))
     return signs
 
 
@@ -209,7 +204,7 @@ def _slo(attainment: float | None, losses: Losses, count: int, resource: str) ->
     most = 0.5 * (1.0 - attainment) * count  # of the misses
     binding = "context_limit" if losses.unfit > most else "failures" if losses.failed > most else resource
     severity = 2 if attainment < OVERLOADED_SLO else 1
-    return [_Sign(severity, f"only {attainment:.1%} of the requests met the SLO", binding)]
+    return [_Sign(severity, f"only {percent(attainment)} of the requests met the SLO", binding)]
 
 
 def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
@@ -219,7 +214,7 @@ def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
     if (share := sum(loads.blocked.values())) > TIGHT_BLOCKED:
         most = max(loads.blocked, key=lambda name: loads.blocked[name])
         binding = _resource(plane, loads, Losses(0, 0, 0, 0))
-        text = f"requests had to wait, mostly for {words[most]}, in {share:.0%} of the busy time"
+        text = f"requests had to wait, mostly for {words[most]}, in {percent(share)} of the busy time"
         signs.append(_Sign(1, text, binding))
     preemptions = int(plane.replicas["preemptions"].sum())
     if preemptions > TIGHT_PREEMPTIONS * len(plane.requests):
@@ -230,5 +225,5 @@ def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
         (loads.kv, "KV blocks were {} full in the busiest stretch", "kv_blocks"),
         (loads.compute, "the tokens alone fill {} of the time in full steps", "compute"),
     )
-    signs += [_Sign(1, text.format(f"{load:.0%}"), name) for load, text, name in rows if load > TIGHT_LOAD]
+    signs += [_Sign(1, text.format(percent(load)), name) for load, text, name in rows if load > TIGHT_LOAD]
     return signs

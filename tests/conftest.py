@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
+
+# For runs that only ask whether a test fails, not on which smallest example.
+settings.register_profile("no-shrink", phases=[Phase.explicit, Phase.generate])
 
 
 @pytest.fixture(scope="session")

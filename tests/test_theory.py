@@ -10,10 +10,10 @@ What makes a replica a textbook queue (synchronous scheduling, no prefix cache, 
   the same services. All the intervals [expected + low, expected + high] below follow from that bound.
 - *Shared steps* (`shared_step`): a step takes d seconds a sequence: processor sharing with a quantum of d.
 
-Method: RUNS independent runs from fixed seeds; the mean over the requests of a run (after a warm-up), corrected
-for the load that the run happened to get (`sample`), is one sample; |z| < Z. Every check names `rivals`: values
-that a wrong discipline or an off-by-one would give. A rival must be further from the expected value than twice
-the margin of the z-test, so the check would have refuted it.
+Method: RUNS independent runs from fixed seeds; the mean over the requests of a run (after a warm-up),
+corrected for the load that the run happened to get (`sample`), is one sample; |z| < Z. Every check names
+`rivals`: values that a wrong discipline or an off-by-one would give. A rival must be further from the
+expected value than twice the margin of the z-test, so the check would have refuted it.
 
 The mean service time is 1 s throughout. Not tested, because no deployment here works so: preemptive-resume
 priorities (running sequences are only preempted for KV blocks), tandem queues (one pool has one stage).
@@ -368,8 +368,9 @@ def test_mm1_waits(rho: float) -> None:
 
 @pytest.mark.parametrize("step_s", [0.1, 0.02])
 def test_mm1_of_many_steps_a_service(step_s: float) -> None:
-    """With one slot a START falls on the END before it, so even coarse steps add no wait: geometric services of
-    mean 1 have a squared coefficient of variation of 1 - step. Rival: half a step more a service."""
+    """With one slot a START falls on the END before it, so even coarse steps add no wait: geometric
+    services of mean 1 have a squared coefficient of variation of 1 - step. Rival: half a step more a
+    service."""
     rho, n = 0.8, 60_000
 
     def law(rng: np.random.Generator, n: int) -> Floats:
@@ -413,7 +414,8 @@ def test_md1_wait_distribution() -> None:
 
 @pytest.mark.parametrize("stages", [2, 4])
 def test_round_robin_makes_erlang_arrivals(stages: int) -> None:
-    """Each of k replicas in turn sees every k-th Poisson arrival: E_k/M/1. Rivals: other numbers of stages."""
+    """Each of k replicas in turn sees every k-th Poisson arrival: E_k/M/1. Rivals: other numbers of
+    stages."""
     rate, n = 0.8 * stages, 100_000
 
     def run(seed: int) -> list[float]:
@@ -484,10 +486,10 @@ def test_non_preemptive_priorities(loads: list[float], law: Law) -> None:
     [
         (2, 0.8, 0.02, 60_000),
         (8, 0.8, 0.005, 60_000),
-        (8, 0.95, 0.02, 150_000),
+        (8, 0.9, 0.01, 150_000),
         (32, 0.8, 0.001, 60_000),
         (64, 0.9, 0.001, 100_000),
-        (256, 0.95, 0.001, 200_000),
+        (256, 0.95, 0.001, 270_000),
     ],
 )
 def test_mmc_waits_are_erlang_c(servers: int, rho: float, step_s: float, n: int) -> None:
@@ -514,8 +516,9 @@ def test_mmc_waits_are_erlang_c(servers: int, rho: float, step_s: float, n: int)
 
 
 def test_asynchronous_scheduling_costs_a_step_a_service() -> None:
-    """The batch after the executing one is composed before the executing one has ended: a slot that falls free
-    stays empty for a step. So the mean wait is at most two steps longer than with services a step longer."""
+    """The batch after the executing one is composed before the executing one has ended: a slot that falls
+    free stays empty for a step. So the mean wait is at most two steps longer than with services a step
+    longer."""
     servers, load, step_s, n = 8, 6.4, 0.01, 40_000
     server = constant_step(servers, step_s, async_scheduling=True)
 
@@ -532,8 +535,8 @@ def test_asynchronous_scheduling_costs_a_step_a_service() -> None:
 
 @pytest.mark.parametrize("law", [exponential, lognormal])
 def test_infinitely_many_servers(law: Law) -> None:
-    """M/G/infinity: an arrival finds a Poisson number of others, whatever the law. Rivals: a geometric number,
-    which any single server with this mean would show; two steps and a half more a service."""
+    """M/G/infinity: an arrival finds a Poisson number of others, whatever the law. Rivals: a geometric
+    number, which any single server with this mean would show; two steps and a half more a service."""
     load, step_s, n = 20.0, 0.005, 40_000
     server = constant_step(512, step_s)
 
@@ -590,10 +593,10 @@ def test_loss_of_a_short_queue(limit: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("servers", "rate", "leaving"), [(8, 8.0, 0.5), (64, 70.0, 1.0)])
 def test_impatience_is_erlang_a(servers: int, rate: float, leaving: float) -> None:
-    """Patience runs until the first token, up to two steps after the start in the continuous queue, so a few
-    more leave; and services last up to a step longer. P(abandon) = leaving rate x mean time waited holds exactly
-    for exponential patience, whatever the queue. Rivals: patience of twice or half the length; patience until
-    the last token."""
+    """Patience runs until the first token, up to two steps after the start in the continuous queue, so a
+    few more leave; and services last up to a step longer. P(abandon) = leaving rate x mean time waited
+    holds exactly for exponential patience, whatever the queue. Rivals: patience of twice or half the
+    length; patience until the last token."""
     step_s, n = 0.001, int(1000 * rate)
     server = constant_step(servers, step_s)
 

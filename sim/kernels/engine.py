@@ -71,7 +71,7 @@ def next_external(s: Any) -> tuple[float, int]:
         at = timer_heap(s)[0][0]
         kind = _TIMER
     lag = s.telemetry_lag_s
-    if lag > 0.0 and (s.ticks + 1) * lag <= at:
+    if lag > 0.0 and (s.ticks + 1) * lag <= at and (at < np.inf or s.events > 0):
         at = (s.ticks + 1) * lag
         kind = _TICK
     return at, kind

@@ -190,7 +190,7 @@ def table_nodes_of(s: Any, i: int) -> Any:
 @kernel
 def name_id(s: Any, at: int) -> int:
     """One of the workload's prefix names."""
-    return _int64(s.name_ids, at, 1)[0]  # type: ignore[no-any-return]
+    return _int64(s.name_ids, at, 1)[0]
 
 
 @kernel

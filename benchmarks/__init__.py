@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON record, so that two commits can be compared. Compare ratios of one machine."""

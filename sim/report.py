@@ -1,0 +1,209 @@
+"""report.html: one self-contained page, readable in light and dark, without scripts and without the network.
+
+The verdict first; then what it costs, the latencies against the SLO, pictures, and at last where it all comes
+from. Every text is escaped. The same outcome gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from html import escape
+from pathlib import Path, PureWindowsPath
+from string import Template
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sim.kernels.state import COMPLETED
+from sim.outcome import Outcome
+from sim.report_charts import Series, bar_chart, cdf_chart, line_chart
+from sim.timeline import Timeline
+from sim.words import count, duration, figure, percent
+from sim.workload import Workload
+
+__all__ = ["report_html", "workload_sha256"]
+
+_PAGE = Path(__file__).parent / "data" / "report.html"
+_LATENCIES = (
+    ("ttft_s", "Time to first token"),
+    ("tpot_s", "Time per output token"),
+    ("e2e_s", "End to end"),
+    ("queue_s", "Queueing"),
+)
+_POINTS = ("mean", "p50", "p90", "p95", "p99")
+_MOST_REPLICAS = 64
+
+Summary = Mapping[str, Any]
+
+
+def report_html(
+    outcome: Outcome, summary: Summary, *, timeline: Timeline, invariants: Sequence[Mapping[str, Any]]
+) -> str:
+    """The page for a finished run and its summary."""
+    name = outcome.scenario.get("name") or summary["deployment"]
+    parts = {
+        "title": escape(str(name)),
+        "subtitle": escape(
+            f"{summary['replica_count']} × {summary['deployment']}, {count(summary['requests'])} requests, "
+            f"{duration(summary['span_s'])} simulated"
+        ),
+        "verdict": escape(summary["verdict"]),
+        "reason": escape(summary["verdict_reason"]),
+        "binding": escape(
+            f"Binding constraint: {summary['binding_constraint']}. Headroom: {percent(summary['headroom'])}."
+        ),
+        "figures": _figures(summary),
+        "latency": _latency(summary),
+        "latency_note": escape(_latency_note(summary)),
+        "charts": "\n".join(_charts(outcome, summary, timeline)),
+        "fates": _fates(summary),
+        "replicas": _replicas(summary),
+        "provenance": _provenance(outcome, summary),
+        "invariants": _invariants(invariants),
+        "scenario": escape(yaml.safe_dump(outcome.scenario, sort_keys=False, allow_unicode=True)),
+    }
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(parts)
+
+
+def workload_sha256(workload: Workload) -> str:
+    """A digest of every request of a workload: two workloads with the same digest are the same."""
+    digest = hashlib.sha256()
+    for field in fields(workload):
+        value = getattr(workload, field.name)
+        if isinstance(value, np.ndarray):
+            digest.update(f"{field.name} {value.dtype} {len(value)}\n".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+    digest.update(str(workload.name_unit_tokens).encode())
+    return digest.hexdigest()
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
+    """A table of texts, escaped here."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    style = ' class="words"' if words else ""
+    return f"<table{style}>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _figures(s: Summary) -> str:
+    lost = s["rejected"] + s["abandoned"] + s["failed"]
+    cost = s["cost_usd_per_1k_requests"]
+    pairs = [
+        ("GPUs", count(s["accelerators"])),
+        ("per 1k requests", "-" if cost is None else f"${cost:,.2f}" if cost >= 0.1 else f"${cost:.2g}"),
+        ("energy per request", figure(s["energy_j_per_request"], "J")),
+        ("served", figure(s["served_rps"], "req/s")),
+        ("output", figure(s["throughput_tok_s"], "tok/s")),
+        ("lost", percent(lost / s["requests"])),
+        ("KV blocks in use", percent(s["kv_utilization"])),
+        ("prefix hits", percent(s["prefix_hit_rate"])),
+    ]
+    if s["slo_attainment"] is not None:
+        pairs[3:3] = [
+            ("met the SLO", percent(s["slo_attainment"])),
+            ("goodput", figure(s["goodput_rps"], "req/s")),
+        ]
+    return "\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs)
+
+
+def _latency(s: Summary) -> str:
+    rows = []
+    for key, label in _LATENCIES:
+        points, limit = s[key], s["slo"].get(key)
+        cells = ["-"] * len(_POINTS) if points is None else [duration(points[point]) for point in _POINTS]
+        rows.append([label, *cells, duration(limit)])
+    return _table(["", *_POINTS, "SLO"], rows)
+
+
+def _latency_note(s: Summary) -> str:
+    note = "Of completed requests"
+    if s["trimmed"]:
+        note += f", without the {count(s['trimmed'])} that arrived during the warm-up"
+    if s["slo_attainment"] is not None:
+        note += f". {percent(s['slo_attainment'])} of all requests completed within every limit"
+    return note + "."
+
+
+def _fates(s: Summary) -> str:
+    rows = [["completed", "", count(s["completed"]), percent(s["completed"] / s["requests"])]]
+    for state in ("rejected", "abandoned", "failed"):
+        for reason, n in s[f"{state}_by"].items():
+            if n:
+                rows.append([state, reason.replace("_", " "), count(n), percent(n / s["requests"])])
+    return _table(["", "reason", "requests", "share"], rows)
+
+
+def _replicas(s: Summary) -> str:
+    numbers = ("steps", "preemptions", "max_running", "max_waiting")
+    rows = []
+    for i, replica in enumerate(s["replicas"][:_MOST_REPLICAS]):
+        counts = [count(replica[name]) for name in numbers]
+        rows.append([str(i), percent(replica["busy_share"]), *counts, duration(replica["down_s"])])
+    rest = len(s["replicas"]) - len(rows)
+    note = f'\n<p class="soft">and {count(rest)} more in summary.json</p>' if rest else ""
+    head = ["replica", "busy", "steps", "preemptions", "most running", "most waiting", "down"]
+    return _table(head, rows) + note
+
+
+def _provenance(outcome: Outcome, s: Summary) -> str:
+    source = outcome.plane.workload.provenance
+    scenario = json.dumps(outcome.scenario, sort_keys=True, ensure_ascii=False).encode()
+    rows = [
+        ["seed", str(s["seed"])],
+        ["scenario, SHA-256", hashlib.sha256(scenario).hexdigest()],
+        ["workload", " ".join([source.kind, PureWindowsPath(source.path).name]).strip()],
+        ["requests, SHA-256", workload_sha256(outcome.plane.workload)],
+    ]
+    if source.sha256:
+        rows.append(["trace file, SHA-256", source.sha256])
+    if source.rows_read:
+        dropped = ", ".join(f"{count(n)} {reason}" for reason, n in s["dropped_by"].items()) or "none"
+        rows.append(["rows read", f"{count(source.rows_read)}; dropped: {dropped}"])
+    rows += [["workload note", note] for note in s["notes"]]
+    rows.append(["confidence in the facts", s["confidence"]])
+    rows += [["assumed", name] for name in s["assumed"]]
+    return _table(["", ""], rows, words=True)
+
+
+def _invariants(invariants: Sequence[Mapping[str, Any]]) -> str:
+    rows = []
+    for i in invariants:
+        verdict = "holds" if i["holds"] else "VIOLATED"
+        rows.append([str(i["number"]), str(i["name"]), verdict, str(i["detail"])])
+    return _table(["", "invariant", "", "checked"], rows, words=True)
+
+
+# -- pictures --------------------------------------------------------------------------------------------
+
+
+def _charts(outcome: Outcome, s: Summary, timeline: Timeline) -> list[str]:
+    middle = timeline.t_s + 0.5 * timeline.width_s
+    requests = outcome.plane.requests
+    chosen = (requests["status"] == COMPLETED) & (requests["arrival"] >= outcome.warmup_s)
+    arrival = requests["arrival"][chosen]
+    lost = [
+        (reason.replace("_", " "), n)
+        for group in ("rejected_by", "abandoned_by", "failed_by")
+        for reason, n in s[group].items()
+        if n
+    ]
+    load = [
+        Series("in the system", timeline.in_system),
+        Series("waiting", timeline.waiting),
+        Series("running", timeline.running),
+    ]
+    used = [Series("KV blocks", timeline.kv_share), Series("replicas executing", timeline.busy_share)]
+    return [
+        line_chart("Requests", middle, load),
+        line_chart("In use", middle, used, shares=True),
+        cdf_chart("Time to first token", requests["first_token"][chosen] - arrival, outcome.slo.ttft_s),
+        cdf_chart("End to end", requests["finish"][chosen] - arrival, outcome.slo.e2e_s),
+        *([bar_chart("Lost requests", lost)] if lost else []),
+    ]
