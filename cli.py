@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -271,19 +272,24 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return show
 
 
+def _interrupted(_signal: int, _frame: object) -> None:
+    print("nearfar: interrupted; nothing half-written is left behind", file=sys.stderr)
+    raise SystemExit(130)
+
+
 def main() -> None:
     """Run the command line. Bad input: one line on stderr, exit code 2. Ctrl-C: exit code 130."""
+    before = signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except UserError as error:
         print(f"nearfar: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("nearfar: interrupted; nothing half-written is left behind", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of stdout went away: `nearfar ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,7 @@ SUMMARY: tuple[Column, ...] = (
     Column("assumed", "", "list", "Names of the facts that are stated guesses"),
     Column("seed", "", "int64", "Seed of the run"),
     Column("workload", "", "text", "Kind of the workload"),
+    Column("workload_sha256", "", "text", "Digest of the trace file; null when the workload was generated"),
     Column("rows_read", "", "int64", "Rows read from a trace; 0 for a generator"),
     Column("requests_emitted", "", "int64", "Requests that the workload's source emitted"),
     Column("dropped", "", "int64", "Rows of the trace that became no request"),

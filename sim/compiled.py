@@ -74,7 +74,7 @@ def kernel(function: Function) -> Function:
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
     try:
-        compiled: Any = numba.njit(cache=True, error_model="numpy")(function)
+        compiled: Any = numba.njit(cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
     return compiled  # type: ignore[no-any-return]

@@ -200,6 +200,7 @@ def _provenance(outcome: Outcome) -> dict[str, Any]:
     source = outcome.plane.workload.provenance
     return {
         "workload": source.kind,
+        "workload_sha256": source.sha256 or None,
         "rows_read": source.rows_read,
         "requests_emitted": source.rows_emitted,
         "dropped": sum(source.dropped.values()),

@@ -76,6 +76,7 @@ class DataPlane:
         self.pool = pool
         self.now_s = 0.0
         self._policy = policy
+        self._costs = costs
         self._progress = progress
         self._plane, self._arrays = _allocate(workload, pool, costs, seed)
         self._state = self._plane[0]
@@ -138,6 +139,11 @@ class DataPlane:
     def bins(self) -> tuple[float, NDArray[Any]]:
         """The timeline: the width of a bin in seconds, and one record (`BIN`) a bin."""
         return float(self._state["bin_s"]), self._arrays["timeline"]
+
+    @property
+    def costs(self) -> StepCosts:
+        """The step-cost tables it runs on."""
+        return self._costs
 
     def views(self) -> list[ReplicaView]:
         """The replicas as the balancer sees them now."""

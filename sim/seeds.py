@@ -18,7 +18,7 @@ _T95 = (
 )  # fmt: skip
 _T95_NORMAL = 1.95996
 
-_WORDS = ("deployment", "confidence", "workload")  # the same for every seed
+_WORDS = ("deployment", "confidence", "workload", "workload_sha256")  # the same for every seed
 _LISTS = ("assumed", "notes")  # the union
 _LEFT_OUT = ("replicas", "seed", "slo", "verdict", "verdict_reason", "binding_constraint")
 

@@ -131,8 +131,7 @@ def _slots(plane: DataPlane) -> int:
 
 def _step_s(plane: DataPlane, tokens: int) -> float:
     """Seconds of a step of that many tokens, attention aside."""
-    arrays = plane._arrays  # the tables of the deployment: read only
-    return float(arrays["costs"]["fixed_s"][0] + arrays["token_s"][tokens])
+    return float(plane.costs.costs["fixed_s"][0] + plane.costs.token_s[tokens])
 
 
 def _resource(plane: DataPlane, loads: _Loads, losses: Losses) -> str:

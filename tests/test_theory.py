@@ -114,9 +114,7 @@ def engine(slots: int, *, budget: int, **changes: Any) -> EngineSettings:
 
 def one_step_a_service(**changes: Any) -> Server:
     quantum_s, budget = 1 / 2000, 1 << 16
-    return Server(
-        engine(1, budget=budget, **changes), step_costs(budget, per_token_s=quantum_s), quantum_s, True
-    )
+    return Server(engine(1, budget=budget, **changes), step_costs(budget, per_token_s=quantum_s), quantum_s, True)
 
 
 def constant_step(slots: int, step_s: float, **changes: Any) -> Server:
@@ -205,9 +203,7 @@ def offered(law: Law, rate: float, n: int) -> Callable[[int], list[float]]:
     return lambda seed: [rate * poisson(seed, rate, n)[-1] / n - 1, services(seed, law, n).mean() - 1]
 
 
-def sample(
-    run: Callable[[int], list[float]], controls: Callable[[int], list[float]] | None = None
-) -> list[Floats]:
+def sample(run: Callable[[int], list[float]], controls: Callable[[int], list[float]] | None = None) -> list[Floats]:
     """One array of RUNS samples for each number that `run(seed)` returns.
 
     `controls` have mean 0; what a linear regression explains by them is subtracted (control variates).
@@ -269,9 +265,7 @@ def erlang_wait(rate: float, stages: int) -> tuple[float, float]:
 
 
 def md1_wait_at_most(t: float, rho: float) -> float:
-    terms = [
-        (-rho * (t - k)) ** k / math.factorial(k) * math.exp(rho * (t - k)) for k in range(math.floor(t) + 1)
-    ]
+    terms = [(-rho * (t - k)) ** k / math.factorial(k) * math.exp(rho * (t - k)) for k in range(math.floor(t) + 1)]
     return (1 - rho) * sum(terms)
 
 
@@ -351,7 +345,7 @@ def test_the_formulas_are_the_textbook_ones() -> None:
 def test_mm1_waits(rho: float) -> None:
     """The mean is the same for every order of service; the second moment and the tail are those of first come
     first served alone."""
-    n, p99 = 150_000, math.log(rho / 0.01) / (1 - rho)
+    n, p99 = 180_000, math.log(rho / 0.01) / (1 - rho)
 
     def run(seed: int) -> list[float]:
         wait = waits(run_queue(SINGLE, exponential, rho, n, seed))
@@ -366,7 +360,7 @@ def test_mm1_waits(rho: float) -> None:
     agree(late, 0.01, rivals={"twice": 0.02, "none": 0.0})
 
 
-@pytest.mark.parametrize("step_s", [0.1, 0.02])
+@pytest.mark.parametrize("step_s", [0.2, 0.05])
 def test_mm1_of_many_steps_a_service(step_s: float) -> None:
     """With one slot a START falls on the END before it, so even coarse steps add no wait: geometric
     services of mean 1 have a squared coefficient of variation of 1 - step. Rival: half a step more a
@@ -397,7 +391,7 @@ def test_mg1_mean_wait_is_pollaczek_khinchine(law: Law, rho: float) -> None:
 
 
 def test_md1_wait_distribution() -> None:
-    """Rivals: exponential services, 2 % less."""
+    """Rivals: exponential services, 2.5 % less."""
     times, rho, n = [0.0, 0.5, 1.0, 2.0, 5.0], 0.8, 60_000
 
     def run(seed: int) -> list[float]:
@@ -406,7 +400,7 @@ def test_md1_wait_distribution() -> None:
 
     for t, samples in zip(times, sample(run, offered(constant, rho, n)), strict=True):
         expected = md1_wait_at_most(t, rho)
-        rivals = {"2 % less": 0.98 * expected}
+        rivals = {"2.5 % less": 0.975 * expected}
         if t > 0:
             rivals["M/M/1"] = 1 - rho * math.exp(-(1 - rho) * t)
         agree(samples, expected, rivals=rivals)
@@ -443,13 +437,13 @@ def test_closed_loop_of_thinking_clients() -> None:
     clients, think, n = 8, 6.0, 60_000
 
     def run(seed: int) -> list[float]:
-        after = np.arange(n) - clients
         think_s = stream(seed, "think").exponential(think, n)
         think_s[:clients].sort()
-        chained = np.maximum(after, -1)
-        # client by client: request i of the list belongs to client i modulo the clients
-        records = serve(SINGLE, workload(SINGLE, think_s, services(seed, exponential, n), after=chained))
-        return [sojourns(records)[n // 10 :].mean()]
+        after = np.maximum(np.arange(n) - clients, -1)  # request i is of client i modulo the clients
+        records = serve(SINGLE, workload(SINGLE, think_s, services(seed, exponential, n), after=after))
+        end = records["arrival"][-clients:].min()  # until here all clients are there
+        chosen = (records["arrival"] > 0.1 * end) & (records["arrival"] < end)
+        return [sojourns(records)[chosen].mean()]
 
     rivals = {f"{k} clients": closed_sojourn(k, think) for k in (clients - 1, clients + 1)}
     agree(sample(run)[0], closed_sojourn(clients, think), rivals=rivals)
@@ -484,17 +478,17 @@ def test_non_preemptive_priorities(loads: list[float], law: Law) -> None:
 @pytest.mark.parametrize(
     ("servers", "rho", "step_s", "n"),
     [
-        (2, 0.8, 0.02, 60_000),
-        (8, 0.8, 0.005, 60_000),
-        (8, 0.9, 0.01, 150_000),
-        (32, 0.8, 0.001, 60_000),
-        (64, 0.9, 0.001, 100_000),
-        (256, 0.95, 0.001, 270_000),
+        (2, 0.8, 0.04, 60_000),
+        (8, 0.8, 0.01, 60_000),
+        (8, 0.9, 0.02, 150_000),
+        (32, 0.8, 0.002, 60_000),
+        (64, 0.9, 0.002, 150_000),
+        (256, 0.92, 0.0005, 180_000),
     ],
 )
 def test_mmc_waits_are_erlang_c(servers: int, rho: float, step_s: float, n: int) -> None:
-    """A request waits 0 to one step longer than in the continuous queue. Rivals: a server less or more, other
-    orders of service."""
+    """A request waits 0 to one step longer than in the continuous queue. Rivals: 2 % of the servers (at least
+    one) less or more, other orders of service."""
     load = rho * servers
     probability, drain = erlang_c(load, servers), servers - load
     p99 = max(0.0, math.log(probability / 0.01) / drain)
@@ -506,7 +500,8 @@ def test_mmc_waits_are_erlang_c(servers: int, rho: float, step_s: float, n: int)
         return [(wait > step_s).mean(), wait.mean(), (wait**2).mean(), (wait > p99 + step_s).mean()]
 
     waited, mean, square, late = sample(run, offered(exponential, load, n))
-    others = {f"{c} servers": (erlang_c(load, c), c - load) for c in (servers - 1, servers + 1) if c > load}
+    few = max(1, servers // 50)
+    others = {f"{c} servers": (erlang_c(load, c), c - load) for c in (servers - few, servers + few)}
     fall = math.expm1(-drain * step_s)
     agree(waited, probability, low=probability * fall, rivals={name: c for name, (c, _) in others.items()})
     agree(mean, probability / drain, high=step_s, rivals={name: c / d for name, (c, d) in others.items()})
@@ -536,7 +531,7 @@ def test_asynchronous_scheduling_costs_a_step_a_service() -> None:
 @pytest.mark.parametrize("law", [exponential, lognormal])
 def test_infinitely_many_servers(law: Law) -> None:
     """M/G/infinity: an arrival finds a Poisson number of others, whatever the law. Rivals: a geometric
-    number, which any single server with this mean would show; two steps and a half more a service."""
+    number, which any single server with this mean would show; three steps and a half more a service."""
     load, step_s, n = 20.0, 0.005, 40_000
     server = constant_step(512, step_s)
 
@@ -547,7 +542,7 @@ def test_infinitely_many_servers(law: Law) -> None:
         return [found.mean(), ((found - load) ** 2).mean()]
 
     mean, variance = sample(run, offered(law, load, n))
-    rivals = {"longer": load * (1 + 2.5 * step_s), "shorter": 0.99 * load}
+    rivals = {"longer": load * (1 + 3.5 * step_s), "shorter": 0.985 * load}
     agree(mean, load, high=load * step_s, rivals=rivals)
     agree(variance, load, high=2 * load * step_s, rivals={"geometric": load + load**2, "half": load / 2})
 
@@ -570,9 +565,7 @@ def test_loss_is_erlang_b_for_every_law(servers: int, load: float, law: Law) -> 
     step_s, n = (0.02 if servers == 1 else 0.005), 20_000
     server = constant_step(servers, step_s, max_outstanding=servers)
 
-    (blocked,) = sample(
-        lambda seed: [rejected(run_queue(server, law, load, n, seed)).mean()], offered(law, load, n)
-    )
+    (blocked,) = sample(lambda seed: [rejected(run_queue(server, law, load, n, seed)).mean()], offered(law, load, n))
     rivals = {f"{c} places": erlang_b(load, c) for c in (servers - 1, servers + 1)}
     expected = erlang_b(load, servers)
     agree(blocked, expected, high=erlang_b(load * (1 + step_s), servers) - expected, rivals=rivals)
@@ -622,9 +615,9 @@ def test_impatience_is_erlang_a(servers: int, rate: float, leaving: float) -> No
         waited,
         expected / leaving,
         high=2 * step_s + more / leaving,
-        rivals={"10 % more": 1.1 * expected / leaving},
+        rivals={"12 % more": 1.12 * expected / leaving},
     )
-    agree(difference, 0.0, rivals={"5 % more": 0.05 * expected})
+    agree(difference, 0.0, rivals={"6 % more": 0.06 * expected})
 
 
 # -- processor sharing ---------------------------------------------------------------------------------------
@@ -744,7 +737,7 @@ def test_littles_law_on_a_window_from_empty_to_empty() -> None:
 
 
 def test_utilisation_is_the_offered_load() -> None:
-    """Rivals: half a percent more or less."""
+    """A ratio of two sums of n terms is off by 1 / n. Rivals: half a percent more or less."""
     n = 20_000
 
     def run(seed: int) -> list[float]:
@@ -756,4 +749,4 @@ def test_utilisation_is_the_offered_load() -> None:
         return [busy_s / plane.now_s]
 
     (share,) = sample(run, offered(lognormal, 0.8, n))
-    agree(share, 0.8, low=-0.001, rivals={"more": 0.804, "less": 0.796})
+    agree(share, 0.8, low=-1 / n, high=1 / n, rivals={"more": 0.804, "less": 0.796})

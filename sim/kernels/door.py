@@ -12,7 +12,7 @@ from sim.kernels.blocks import abandon_run, ceil_div, named_hits
 from sim.kernels.draws import uniform
 from sim.kernels.heap import push
 from sim.kernels.outcome import end_request
-from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, start_anew, wake
+from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, settle_energy, start_anew, wake
 from sim.kernels.views import replica_of, request_of, timer_heap, zombies_of
 from sim.kernels.state import (
     ABANDONED,
@@ -233,6 +233,7 @@ def fail(s: Any, i: int, now: float, lost: Any) -> int:
         book_time(s, i, now)
     if replica.event != IDLE:
         drop_event(s, i)
+    settle_energy(s, i)
     found = collect_lost(s, i, lost)
     clear_replica(s, i)
     replica.up = 0

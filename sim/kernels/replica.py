@@ -208,6 +208,18 @@ def clear_replica(s: Any, i: int) -> None:
 
 
 @kernel
+def settle_energy(s: Any, i: int) -> None:
+    """Charge the decodes of a replica that fails for the batches they were in (rule A2)."""
+    replica = replica_of(s, i)
+    r = replica.first
+    while r != NOBODY:
+        request = request_of(s, r)
+        if r != replica.partial:
+            request.energy += replica.energy_mark - request.energy_mark
+        r = request.behind
+
+
+@kernel
 def collect_lost(s: Any, i: int, lost: Any) -> int:
     """Write the ids of the replica's requests that are not terminal into `lost`, ascending; returns their number."""
     replica = replica_of(s, i)

@@ -1,0 +1,568 @@
+"""The pages that are made from the code: docs/reference/, docs/metrics.md and docs/invariants.md.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit code 1, and the names of the stale ones, when a page differs from the code
+
+Nothing here depends on a version of typer: commands and options are read from the signatures that cli.py registers.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import cli
+import nearfar
+from policies import ReplicaView, RequestView
+from profiles import CONFIDENCES, KINDS, Catalogue
+from profiles.screens import list_records
+from sim import controls, trace_layouts
+from sim.columns import metrics_markdown
+from sim.invariants import invariants_markdown
+from sim.scenario import Scenario
+from sim.trace_layouts import LAYOUTS
+from sim.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
+from sim.trace_rows import BAD_STAMP as BAD
+from sim.world import PoolHandle, World
+
+DOCS = Path(__file__).resolve().parent
+UNBOUNDED = 2**31 - 1  # limits from here on say no more than that a number must fit
+
+
+# -- words for fields whose class has none of its own; one that the code describes must not stand here ------------------
+
+WORDS: dict[str, str] = {
+    "Scenario.name": "What results call the run.",
+    "Scenario.description": "One line for people.",
+    "Scenario.seed": "Seed of all random draws; every purpose has a stream of its own.",
+    "Scenario.pools": "Pool name to pool. This version simulates one.",
+    "Scenario.workload": "Who asks, when, and for how much.",
+    "Scenario.slo": "What a user should get.",
+    "Scenario.warmup_s": "Requests that arrive before it are simulated and counted, but left out of latencies and SLO.",
+    "Scenario.controls": "What happens to the pool meanwhile.",
+    "PoolSpec.tier": "`cloud` or `edge`: how far the pool is. Only a label in this version.",
+    "PoolSpec.replicas": "Identical deployments behind the balancer.",
+    "PoolSpec.deployment": "What a replica runs.",
+    "PoolSpec.synthetic": "Instead of a deployment: a replica by its step time alone.",
+    "PoolSpec.engine": "The engine's limits.",
+    "PoolSpec.balancer": "Who gets the next request; rules B1 to B6 of [the engine's rules](../background/engine-rules.md).",
+    "PoolSpec.telemetry_lag_s": "How old the balancer's view of the load may be. 0: always fresh.",
+    "PoolSpec.pue": "Watts drawn by the building per watt of its machines. Empty: 1.3, which counts as assumed.",
+    "DeploymentSpec.model": "Name or alias of a model.",
+    "DeploymentSpec.accelerator": "Name or alias of an accelerator.",
+    "DeploymentSpec.precision": "Precision of the weights: bf16, fp16, fp8, int8, fp4, int4. Empty: the model's own.",
+    "DeploymentSpec.kv_precision": "Precision of the KV cache. Empty: bf16.",
+    "DeploymentSpec.engine": "A runtime, or the name of one engine record.",
+    "DeploymentSpec.tensor_parallel": "Accelerators that share every layer.",
+    "DeploymentSpec.pipeline_parallel": "Stages of layers, one after another.",
+    "DeploymentSpec.expert_parallel": "Whole experts are spread over the accelerators; mixture-of-experts models only.",
+    "SyntheticSpec.step_s": "Seconds of a step, whatever its batch.",
+    "SyntheticSpec.per_sequence_s": "Seconds for each sequence of the batch.",
+    "SyntheticSpec.per_token_s": "Seconds for each token of the batch.",
+    "SyntheticSpec.power_w": "Watts while a step executes.",
+    "EngineSpec.max_num_seqs": "Sequences that run together.",
+    "EngineSpec.max_num_batched_tokens": "Tokens of one step, prefill and decode together.",
+    "EngineSpec.block_size": "Tokens of a KV block.",
+    "EngineSpec.gpu_memory_utilization": "Share of the memory that the engine may fill.",
+    "EngineSpec.chunked_prefill": "A prompt may be spread over several steps.",
+    "EngineSpec.prefix_caching": "Blocks of known prefixes are used again.",
+    "EngineSpec.async_scheduling": "The next batch is composed while a step executes.",
+    "EngineSpec.scheduling": "`fcfs`, or `priority`: the most urgent class first.",
+    "PythonCode.file": "Path of a Python file.",
+    "PythonCode.function": "Name of a function in it.",
+    "SloSpec.ttft_s": "Largest time to first token, in seconds.",
+    "SloSpec.tpot_s": "Largest time per output token, in seconds.",
+    "SloSpec.e2e_s": "Largest time from arrival to the last token, in seconds.",
+    "ReplicaFailuresSpec.mean_up_s": "Mean seconds between a repair and the next failure.",
+    "ReplicaFailuresSpec.mean_repair_s": "Mean seconds of a repair.",
+    "PythonControl.file": "Path of a Python file, relative to the scenario's folder.",
+    "PythonControl.function": "Name of a generator function in it.",
+    "WorkloadSpec.arrivals": "When requests come.",
+    "WorkloadSpec.prompt_tokens": "Tokens of a prompt.",
+    "WorkloadSpec.output_tokens": "Tokens of an answer.",
+    "WorkloadSpec.requests": "How many requests. Either this or `duration_s`.",
+    "WorkloadSpec.duration_s": "For how many seconds requests arrive.",
+    "WorkloadSpec.trace": "A recorded workload instead of arrivals, lengths and a number.",
+    "WorkloadSpec.priority": "Priority class, 0 (most urgent) to 7, or shares of classes.",
+    "WorkloadSpec.patience_s": "Seconds that a user waits for the first token; then the request is abandoned.",
+    "WorkloadSpec.deadline_s": "Seconds from arrival within which the last token must come; then it is abandoned.",
+    "Poisson.rate_rps": "Requests per second.",
+    "Gamma.rate_rps": "Requests per second on average.",
+    "Gamma.cv": "Coefficient of variation of the gaps.",
+    "Gamma.shape": "1 / cv², instead of cv.",
+    "Weibull.rate_rps": "Requests per second on average.",
+    "Weibull.shape": "Shape of the gaps.",
+    "Diurnal.rate_rps": "Requests per second, the mean over a period.",
+    "Diurnal.amplitude": "Swing around the mean, as a share of it.",
+    "Diurnal.peak_to_trough": "Largest by smallest rate, instead of the amplitude.",
+    "Diurnal.period_s": "Seconds of a period.",
+    "Diurnal.phase": "Where in its period the run begins.",
+    "ClosedLoop.clients": "How many clients.",
+    "ClosedLoop.think_s": "Seconds from the end of a client's request to its next one.",
+    "Sessions.turns": "Turns of a conversation.",
+    "Sessions.think_s": "Seconds from the end of an answer to the next turn.",
+    "Sessions.system_tokens": "Tokens of the prompt that all conversations share.",
+    "Sessions.name_unit_tokens": "Tokens by which prefixes are told apart.",
+    "Sessions.max_context_tokens": "A conversation ends before it exceeds this.",
+    "TraceSpec.path": "CSV or JSONL, plain or gzipped; [layouts](traces.md).",
+    "TraceSpec.time_scale": "Multiplies every stamp; 0.5 is twice as fast.",
+    "TraceSpec.requests": "Take so many; beyond the end the trace is repeated. Empty: all rows.",
+    "Constant.value": "Tokens.",
+    "Clipped.min": "What is drawn below is raised to this.",
+    "Clipped.max": "What is drawn above is cut to this.",
+    "Lognormal.mean": "Mean tokens.",
+    "Lognormal.cv": "Standard deviation by mean.",
+    "Uniform.min": "Smallest.",
+    "Uniform.max": "Largest.",
+    "Geometric.mean": "Mean tokens.",
+    "Exponential.mean": "Mean tokens.",
+    "Empirical.values": "Tokens to choose from.",
+    "Empirical.weights": "How likely each is; empty: all alike.",
+    "ConstantSeconds.value": "Seconds; `.inf` for a limit that is none.",
+    "ExponentialSeconds.mean": "Mean seconds.",
+    "PriorityWeights.weights": "Class to share.",
+    "Provenance.source": "Where this field comes from.",
+    "Provenance.confidence": "How far to trust this field.",
+}
+
+_PROFILE_WORDS = {
+    "kind": "What the record describes.",
+    "name": "By which scenarios ask for it; case, `_`, space and `-` do not matter.",
+    "confidence": "How far to trust its facts, unless `provenance` says otherwise.",
+    "notes": "For people.",
+    "provenance": "Field, or dotted path, to a source and confidence of its own.",
+}
+
+HEAD = "<!-- Made by `python docs/generate.py` from the code; edit there. -->\n\n"
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def prose(doc: str | None) -> str:
+    """A docstring as Markdown: its indented examples become blocks of text."""
+    out: list[str] = []
+    block: list[str] = []
+
+    def close() -> None:
+        if block:
+            while block and not block[-1].strip():
+                block.pop()
+            out.extend(["```text", *textwrap.dedent("\n".join(block)).splitlines(), "```", ""])
+            block.clear()
+
+    for line in inspect.cleandoc(doc or "").splitlines():
+        if line.startswith("    ") and (block or not out or not out[-1].strip()):
+            block.append(line)
+        elif not line.strip() and block:
+            block.append(line)
+        else:
+            close()
+            out.append(re.sub(r"::$", ":", line))
+    close()
+    return "\n".join(out).strip() + "\n"
+
+
+def anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every command of the application, with the words that call it."""
+    for command in cli.app.registered_commands:
+        assert command.callback is not None
+        yield f"nearfar {command.name or _dashed(command.callback.__name__)}", command.callback
+    for group in cli.app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            assert command.callback is not None
+            yield f"nearfar {group.name} {command.name}", command.callback
+
+
+def _dashed(name: str) -> str:
+    return name.strip("_").replace("_", "-")
+
+
+def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Spelling, type, default, help and whether it is an option, for every parameter that is shown."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        info = hints[name].__metadata__[0]
+        if info.hidden:
+            continue
+        kind = typing.get_args(hints[name])[0]
+        words = [one for one in typing.get_args(kind) if one is not type(None)] or [kind]
+        is_option = type(info).__name__ == "OptionInfo"
+        spelled = " ".join(info.param_decls or ()) or (f"--{_dashed(name)}" if is_option else name.upper())
+        if words[0] is bool and is_option and not info.param_decls:
+            spelled += f" / --no-{_dashed(name)}"
+        required = parameter.default is inspect.Parameter.empty
+        shown = "required" if required else "" if parameter.default in (None, False) else f"`{parameter.default}`"
+        yield spelled, _type_of(words[0], info.metavar), shown, info.help or "", is_option
+
+
+def _type_of(kind: Any, metavar: str | None) -> str:
+    if metavar:
+        return metavar.replace("|", " ")
+    name = getattr(kind, "__name__", str(kind))
+    return {"str": "text", "int": "integer", "Path": "path", "bool": "switch", "list": "text, repeatable"}.get(name, name)
+
+
+def cli_page() -> str:
+    parts = [
+        "# Command line\n",
+        "Results go to stdout, progress and messages to stderr. With `--json` stdout holds exactly one JSON object. "
+        "`nearfar COMMAND --help` shows the same options. `nearfar --version` prints the version.\n",
+        table(
+            ("exit code", "meaning"),
+            [
+                ("0", "done"),
+                ("2", "bad input: one line on stderr says what, got, allowed, next step"),
+                ("130", "interrupted; no half-written file is left behind"),
+            ],
+        ),
+    ]
+    for name, function in commands():
+        parameters = list(_parameters(function))
+        arguments = [spelled for spelled, _, _, _, is_option in parameters if not is_option]
+        parts.append(f"## `{name}`\n\n{prose(function.__doc__)}")
+        parts.append(f"```text\n{' '.join([name, '[OPTIONS]', *arguments])}\n```\n")
+        rows = [(f"`{spelled}`", kind, default, text) for spelled, kind, default, text, _ in parameters]
+        parts.append(table(("argument or option", "type", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+# -- pydantic records --------------------------------------------------------------------------------------------------
+
+
+def used_records(root: type[BaseModel]) -> list[type[BaseModel]]:
+    """A record and all that its fields mention, in the order in which they are met."""
+    found: list[type[BaseModel]] = []
+
+    def visit(kind: Any) -> None:
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            if kind not in found:
+                found.append(kind)
+                for field in kind.model_fields.values():
+                    visit(field.annotation)
+            return
+        for inner in typing.get_args(kind):
+            visit(inner)
+
+    visit(root)
+    return found
+
+
+def comments(record: type[BaseModel]) -> dict[str, str]:
+    """What stands behind a field in the source: `max_queue: ...  # waiting requests a replica`."""
+    found: dict[str, str] = {}
+    for cls in reversed(record.__mro__):
+        if not issubclass(cls, BaseModel) or cls is BaseModel:
+            continue
+        lines = textwrap.dedent(inspect.getsource(cls))
+        for node in ast.parse(lines).body[0].body:  # type: ignore[attr-defined]
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                _, hash_, text = lines.splitlines()[(node.end_lineno or node.lineno) - 1].partition("  # ")
+                if hash_:
+                    found[node.target.id] = text.strip().capitalize() + "."
+    return found
+
+
+_used_words: set[str] = set()
+
+
+def _meaning(record: type[BaseModel], name: str, notes: dict[str, str]) -> str:
+    said = record.model_fields[name].description or notes.get(name)
+    if said:
+        return said
+    for cls in record.__mro__:
+        key = f"{cls.__name__}.{name}"
+        if key in WORDS and issubclass(cls, BaseModel):
+            _used_words.add(key)
+            return WORDS[key]
+    if name == "kind":
+        return "Which of the alternatives this is."
+    return _PROFILE_WORDS.get(name, "")
+
+
+def record_section(record: type[BaseModel], *, level: int = 2) -> str:
+    schema = record.model_json_schema()
+    notes = comments(record)
+    rows = []
+    for name, field in record.model_fields.items():
+        kind = _shape(schema["properties"][name], schema.get("$defs", {}))
+        rows.append((f"`{name}`", kind, _default(field), _meaning(record, name, notes)))
+    title = f"{'#' * level} {record.__name__}\n\n"
+    return title + prose(record.__doc__) + "\n" + table(("field", "type", "default", "meaning"), rows)
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "none" if value == WORDS_NO_LIMIT else "its defaults"
+    return {None: "", (): "", "": "", True: "`true`", False: "`false`"}.get(value, f"`{value}`") if _plain(value) else ""
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool | tuple) or value is None
+
+
+def _shape(node: dict[str, Any], defs: dict[str, Any]) -> str:
+    if "$ref" in node:
+        name = node["$ref"].rsplit("/", 1)[1]
+        return _shape(defs[name], defs) if "enum" in defs[name] else f"[{name}](#{anchor(name)})"
+    for union in ("anyOf", "oneOf", "allOf"):
+        if union in node:
+            shapes = [_shape(one, defs) for one in node[union] if one.get("type") != "null"]
+            return " or ".join(dict.fromkeys(shapes))
+    if "const" in node:
+        return f"`{node['const']}`"
+    if "enum" in node:
+        return ", ".join(f"`{value}`" for value in node["enum"])
+    if node.get("type") == "array":
+        items = node.get("items", {})
+        return f"list of {_shape(items, defs)}" if items else "list"
+    if node.get("type") == "object":
+        values = node.get("additionalProperties")
+        return f"name → {_shape(values, defs)}" if isinstance(values, dict) else "mapping"
+    words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+    return words.get(node.get("type", ""), "any") + _bounds(node)
+
+
+def _bounds(node: dict[str, Any]) -> str:
+    text = ""
+    for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤")):
+        if key in node and abs(node[key]) < UNBOUNDED:
+            text += f" {sign} {node[key]:,g}" if node[key] < 1e6 else f" {sign} {node[key]:,.0f}"
+    return text
+
+
+def scenario_page() -> str:
+    parts = [
+        "# Scenario\n",
+        "A scenario is one YAML file. `nearfar init` writes a commented one, `nearfar check` judges yours, and `--set "
+        "PATH=VALUE` changes any value below for one run: `--set pools.cloud.replicas=4`. Keys that are not in these "
+        "tables are refused.\n",
+    ]
+    parts += [record_section(record) for record in used_records(Scenario)]
+    return "\n".join(parts)
+
+
+def profiles_page() -> str:
+    parts = [
+        "# Profiles\n",
+        "Facts with their sources. `nearfar profiles list` and `nearfar profiles show NAME` print them; "
+        "[add your own](../howto/add-your-own-facts.md).\n",
+        "## Confidence\n",
+        "Strongest first; a result is as trustworthy as the weakest fact under it.\n",
+        table(("confidence", "meaning"), list(zip(CONFIDENCES, _CONFIDENCE_WORDS, strict=True))),
+    ]
+    shown: set[type[BaseModel]] = set()
+    catalogue = Catalogue()
+    for kind, record in KINDS.items():
+        parts.append(f"## Kind: {kind}\n")
+        for one in used_records(record):
+            if one not in shown:
+                shown.add(one)
+                parts.append(record_section(one, level=3))
+        parts.append(f"### Built-in: {kind}\n")
+        rows = [(f"`{row['name']}`", row["confidence"], row["source"]) for row in list_records(catalogue, kind)]
+        parts.append(table(("name", "confidence", "source"), rows))
+    return "\n".join(parts)
+
+
+_CONFIDENCE_WORDS = (
+    "a published datasheet, configuration or measurement",
+    "least squares on published measurements",
+    "arithmetic on measured facts",
+    "a stated guess",
+)
+
+
+# -- Python ------------------------------------------------------------------------------------------------------------
+
+
+def signature(function: Callable[..., Any], name: str) -> str:
+    """As the source spells it, one parameter a line when long."""
+    words, star = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            words.append("*")
+            star = True
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        words.append(f"{parameter.name}: {parameter.annotation}{default}")
+    returns = inspect.signature(function).return_annotation
+    tail = "" if returns in (inspect.Signature.empty, None, "None") else f" -> {returns}"
+    line = f"{name}({', '.join(words)}){tail}"
+    if len(line) > 100:
+        line = f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){tail}"
+    return f"```text\n{line}\n```\n"
+
+
+def function_section(name: str, function: Callable[..., Any]) -> str:
+    return f"## {name}\n\n{signature(function, name)}\n{prose(function.__doc__)}"
+
+
+def class_section(name: str, cls: type) -> str:
+    parts = [f"## {name}\n\n{prose(cls.__doc__)}"]
+    fields = inspect.get_annotations(cls)
+    if fields:
+        parts.append(table(("field", "type"), [(f"`{field}`", str(kind)) for field, kind in fields.items()]))
+    for member, value in vars(cls).items():
+        if member.startswith("_") and member != "__init__":
+            continue
+        if isinstance(value, property):
+            returns = inspect.get_annotations(value.fget).get("return", "") if value.fget else ""
+            parts.append(f"`{name}.{member}`: {returns}\n\n{prose(value.__doc__)}")
+        elif inspect.isfunction(value) and value.__doc__ and value.__doc__ != object.__init__.__doc__:
+            parts.append(f"{signature(value, f'{name}.{member}')}\n{prose(value.__doc__)}")
+        elif member == "__init__" and inspect.isfunction(value) and name == "nearfar.Catalogue":
+            parts.append(signature(value, name))
+    return "\n".join(parts)
+
+
+def python_page() -> str:
+    parts = ["# Python\n", prose(nearfar.__doc__)]
+    for name in sorted(nearfar.__all__, key=str.lower):
+        found = getattr(nearfar, name)
+        if inspect.isclass(found):
+            parts.append(class_section(f"nearfar.{name}", found))
+        elif callable(found):
+            parts.append(function_section(f"nearfar.{name}", found))
+    parts.append("## What a control gets\n\nSee [write a control](../howto/write-a-control.md). `World` is a "
+                 "`simpy.Environment`: `timeout`, `process`, `event` and `now` are SimPy's.\n")  # fmt: skip
+    parts += [class_section("World", World), class_section("PoolHandle", PoolHandle)]
+    parts.append(class_section("ReplicaFailures", controls.ReplicaFailures))
+    parts.append("## What a policy gets\n\nSee [write a policy](../howto/write-a-policy.md).\n")
+    parts += [class_section("RequestView", RequestView), class_section("ReplicaView", ReplicaView)]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+# -- traces ------------------------------------------------------------------------------------------------------------
+
+_REASON_WORDS = {
+    MALFORMED: "a cell is missing, or holds no whole number of tokens, no class from 0 to 7, or no limit above 0",
+    TOO_LONG: "the line exceeds 1 MiB (CSV) or 16 MiB (JSONL); it is skipped, never held in memory",
+    BAD: "the stamp is no date with a time, or no number",
+    NOT_FINITE: "a number is NaN or infinite where it must not be",
+    NEGATIVE: "prompt or output tokens below 0",
+    NO_PROMPT: "0 prompt tokens",
+    NO_OUTPUT: "0 output tokens",
+    BEYOND: "a usable row that `--requests` (or `requests` of the trace) left out",
+}
+
+
+def traces_page() -> str:
+    sources = dict(re.findall(r"^\| (\w+) \|.*\| (.*?) \|$", trace_layouts.__doc__ or "", flags=re.MULTILINE))
+    rows = [
+        (
+            layout.kind,
+            " or ".join(f"`{name}`" for name in layout.stamp),
+            "date and time" if layout.dated else f"1/{layout.stamps_per_s:,.0f} s" if layout.stamps_per_s != 1 else "s",
+            f"`{layout.prompt}`",
+            f"`{layout.output}`",
+            ", ".join(f"`{name}`" for _, name in layout.optional),
+            sources.get(layout.kind, ""),
+        )
+        for layout in LAYOUTS
+    ]
+    heads = ("layout", "stamp", "unit of the stamp", "prompt tokens", "output tokens", "optional", "source")
+    return "\n".join(
+        [
+            "# Traces\n",
+            "A trace is CSV with a header, or JSONL with one object a line; plain or gzipped (told by its first bytes), "
+            "UTF-8. Its layout is known by the names of its columns, in any order and case; other columns are ignored. "
+            "A file whose columns fit no layout, or more than one, is refused with exit code 2.\n",
+            "## Layouts\n",
+            table(heads, rows),
+            "In the layout `plain` a blank `priority`, `patience_s` or `deadline_s` takes what the scenario says; a blank "
+            "`session` means none. `hash_ids` are hashes of blocks of 512 prompt tokens: they drive the prefix cache. "
+            "Stamps may start anywhere: the first arrival is at 0 s.\n",
+            "## Rows that become no request\n",
+            "They are counted by reason in `dropped_by` of the summary; `rows_read` is always the requests emitted plus "
+            "all that were dropped.\n",
+            table(("reason", "when"), [(reason, _REASON_WORDS[reason]) for reason in REASONS]),
+            "A row that is readable but too long for the deployment is not dropped: it becomes a request and is "
+            "`rejected`, reason `too_long` or `exceeds_kv`.\n",
+            "## Repairs\n",
+            "Each is told in `notes` of the summary: rows out of order are sorted by stamp; stamps that share Mooncake's 3 s "
+            "grid are spread evenly over a step of it; the first arrival is shifted to 0 s; with more requests wanted than "
+            "rows the whole trace is repeated, later by the last arrival and one mean gap, with other conversations.\n",
+        ]
+    )
+
+
+# -- all ---------------------------------------------------------------------------------------------------------------
+
+
+def _no_limit() -> BaseModel:
+    from sim.distributions import NO_LIMIT
+
+    return NO_LIMIT
+
+
+WORDS_NO_LIMIT = _no_limit()
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page with its text."""
+    made = {
+        "reference/cli.md": HEAD + cli_page(),
+        "reference/scenario.md": HEAD + scenario_page(),
+        "reference/profiles.md": HEAD + profiles_page(),
+        "reference/python-api.md": HEAD + python_page(),
+        "reference/traces.md": HEAD + traces_page(),
+        "metrics.md": metrics_markdown(),
+        "invariants.md": invariants_markdown(),
+    }
+    if superfluous := sorted(set(WORDS) - _used_words):
+        raise SystemExit(f"docs/generate.py: the code describes these itself, or knows them no more: {superfluous}")
+    return {DOCS / name: re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n" for name, text in made.items()}
+
+
+def main() -> int:
+    """Write the pages, or only compare them. 1 when a page is stale."""
+    stale = [
+        (path, text)
+        for path, text in pages().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    names = ", ".join(str(path.relative_to(DOCS.parent)) for path, _ in stale)
+    if "--check" in sys.argv[1:]:
+        if stale:
+            print(f"stale: {names}; run python docs/generate.py", file=sys.stderr)
+        return min(len(stale), 1)
+    for path, text in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"written: {names}" if stale else "nothing to do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
