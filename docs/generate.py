@@ -23,22 +23,23 @@ from pydantic import BaseModel
 import cli
 import nearfar
 from policies import ReplicaView, RequestView
-from profiles import CONFIDENCES, KINDS, Catalogue
+from profiles import CONFIDENCES, KINDS, Catalogue, Record
 from profiles.screens import list_records
 from sim import controls, trace_layouts
 from sim.columns import metrics_markdown
+from sim.distributions import NO_LIMIT
 from sim.invariants import invariants_markdown
 from sim.scenario import Scenario
 from sim.trace_layouts import LAYOUTS
-from sim.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
 from sim.trace_rows import BAD_STAMP as BAD
+from sim.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
 from sim.world import PoolHandle, World
 
 DOCS = Path(__file__).resolve().parent
 UNBOUNDED = 2**31 - 1  # limits from here on say no more than that a number must fit
 
 
-# -- words for fields whose class has none of its own; one that the code describes must not stand here ------------------
+# -- words for fields whose class has none of its own; one that the code describes must not stand here ---------------
 
 WORDS: dict[str, str] = {
     "Scenario.name": "What results call the run.",
@@ -54,7 +55,7 @@ WORDS: dict[str, str] = {
     "PoolSpec.deployment": "What a replica runs.",
     "PoolSpec.synthetic": "Instead of a deployment: a replica by its step time alone.",
     "PoolSpec.engine": "The engine's limits.",
-    "PoolSpec.balancer": "Who gets the next request; rules B1 to B6 of [the engine's rules](../background/engine-rules.md).",
+    "PoolSpec.balancer": "Who gets the next request; see [rules B1 to B6](../background/engine-rules.md).",
     "PoolSpec.telemetry_lag_s": "How old the balancer's view of the load may be. 0: always fresh.",
     "PoolSpec.pue": "Watts drawn by the building per watt of its machines. Empty: 1.3, which counts as assumed.",
     "DeploymentSpec.model": "Name or alias of a model.",
@@ -130,6 +131,33 @@ WORDS: dict[str, str] = {
     "ConstantSeconds.value": "Seconds; `.inf` for a limit that is none.",
     "ExponentialSeconds.mean": "Mean seconds.",
     "PriorityWeights.weights": "Class to share.",
+    "Accelerator.link": "To its neighbours.",
+    "Accelerator.energy": "What a computation draws above `idle_w`.",
+    "Link.kind": "The technology.",
+    "Model.layers": "Transformer layers.",
+    "Model.hidden_size": "Width of the residual stream.",
+    "Model.vocab_size": "Rows of the embedding table.",
+    "Model.attention": "Heads, windows, compression.",
+    "Model.ffn": "Feed-forward layers.",
+    "Model.mtp": "Layers that draft tokens; recorded, not used by the latency model of this version.",
+    "Attention.query_heads": "Query heads of a layer.",
+    "Attention.kv_heads": "Key and value heads of a layer.",
+    "Attention.head_dim_qk": "Values of a query or key.",
+    "Attention.head_dim_v": "Values of a value head.",
+    "Attention.sliding": "The windowed layers, if there are any.",
+    "Attention.mla": "Latent attention, if the model has it.",
+    "SlidingWindow.layers": "How many layers.",
+    "SlidingWindow.window_tokens": "Tokens that such a layer sees.",
+    "SlidingWindow.kv_heads": "Key and value heads of such a layer.",
+    "LatentAttention.kv_lora_rank": "Values cached per token and layer, beside the position's.",
+    "FeedForward.dense_layers": "Layers that every token passes whole.",
+    "FeedForward.dense_intermediate": "Inner width of those.",
+    "FeedForward.moe": "The mixture-of-experts layers, if there are any.",
+    "MixtureOfExperts.layers": "How many layers.",
+    "MixtureOfExperts.experts": "Routed experts of a layer.",
+    "MixtureOfExperts.experts_per_token": "Routed experts that a token passes.",
+    "MixtureOfExperts.expert_intermediate": "Inner width of an expert.",
+    "MultiToken.layers": "How many layers.",
     "Provenance.source": "Where this field comes from.",
     "Provenance.confidence": "How far to trust this field.",
 }
@@ -170,9 +198,7 @@ def prose(doc: str | None) -> str:
             block.clear()
 
     for line in inspect.cleandoc(doc or "").splitlines():
-        if line.startswith("    ") and (block or not out or not out[-1].strip()):
-            block.append(line)
-        elif not line.strip() and block:
+        if (line.startswith("    ") and (block or not out or not out[-1].strip())) or (not line.strip() and block):
             block.append(line)
         else:
             close()
@@ -214,10 +240,14 @@ def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, str, str, s
         kind = typing.get_args(hints[name])[0]
         words = [one for one in typing.get_args(kind) if one is not type(None)] or [kind]
         is_option = type(info).__name__ == "OptionInfo"
-        spelled = " ".join(info.param_decls or ()) or (f"--{_dashed(name)}" if is_option else name.upper())
-        if words[0] is bool and is_option and not info.param_decls:
-            spelled += f" / --no-{_dashed(name)}"
         required = parameter.default is inspect.Parameter.empty
+        decls = [*(info.param_decls or ()), info.default]  # in an annotation typer keeps the first one as the default
+        given = [decl for decl in decls if isinstance(decl, str) and decl.startswith("-")]
+        spelled = " ".join(given) or (f"--{_dashed(name)}" if is_option else name.upper())
+        if not is_option and not required:
+            spelled = f"[{spelled}]"
+        if words[0] is bool and is_option and not given:
+            spelled += f" / --no-{_dashed(name)}"
         shown = "required" if required else "" if parameter.default in (None, False) else f"`{parameter.default}`"
         yield spelled, _type_of(words[0], info.metavar), shown, info.help or "", is_option
 
@@ -226,7 +256,9 @@ def _type_of(kind: Any, metavar: str | None) -> str:
     if metavar:
         return metavar.replace("|", " ")
     name = getattr(kind, "__name__", str(kind))
-    return {"str": "text", "int": "integer", "Path": "path", "bool": "switch", "list": "text, repeatable"}.get(name, name)
+    return {"str": "text", "int": "integer", "Path": "path", "bool": "switch", "list": "text, repeatable"}.get(
+        name, name
+    )
 
 
 def cli_page() -> str:
@@ -301,7 +333,7 @@ def _meaning(record: type[BaseModel], name: str, notes: dict[str, str]) -> str:
         if key in WORDS and issubclass(cls, BaseModel):
             _used_words.add(key)
             return WORDS[key]
-    if name == "kind":
+    if name == "kind" and not issubclass(record, Record):
         return "Which of the alternatives this is."
     return _PROFILE_WORDS.get(name, "")
 
@@ -321,13 +353,14 @@ def _default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
+    if value == NO_LIMIT:
+        return "no limit"
+    value = getattr(value, "value", value)  # a constant
     if isinstance(value, BaseModel):
-        return "none" if value == WORDS_NO_LIMIT else "its defaults"
-    return {None: "", (): "", "": "", True: "`true`", False: "`false`"}.get(value, f"`{value}`") if _plain(value) else ""
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | tuple) or value is None
+        return "its defaults"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, int | float) else f"`{value}`" if value else ""
 
 
 def _shape(node: dict[str, Any], defs: dict[str, Any]) -> str:
@@ -441,7 +474,7 @@ def class_section(name: str, cls: type) -> str:
             parts.append(f"`{name}.{member}`: {returns}\n\n{prose(value.__doc__)}")
         elif inspect.isfunction(value) and value.__doc__ and value.__doc__ != object.__init__.__doc__:
             parts.append(f"{signature(value, f'{name}.{member}')}\n{prose(value.__doc__)}")
-        elif member == "__init__" and inspect.isfunction(value) and name == "nearfar.Catalogue":
+        elif member == "__init__" and name in ("nearfar.Catalogue", "nearfar.UserError"):
             parts.append(signature(value, name))
     return "\n".join(parts)
 
@@ -492,41 +525,46 @@ def traces_page() -> str:
         for layout in LAYOUTS
     ]
     heads = ("layout", "stamp", "unit of the stamp", "prompt tokens", "output tokens", "optional", "source")
-    return "\n".join(
-        [
-            "# Traces\n",
-            "A trace is CSV with a header, or JSONL with one object a line; plain or gzipped (told by its first bytes), "
-            "UTF-8. Its layout is known by the names of its columns, in any order and case; other columns are ignored. "
-            "A file whose columns fit no layout, or more than one, is refused with exit code 2.\n",
-            "## Layouts\n",
-            table(heads, rows),
-            "In the layout `plain` a blank `priority`, `patience_s` or `deadline_s` takes what the scenario says; a blank "
-            "`session` means none. `hash_ids` are hashes of blocks of 512 prompt tokens: they drive the prefix cache. "
-            "Stamps may start anywhere: the first arrival is at 0 s.\n",
-            "## Rows that become no request\n",
-            "They are counted by reason in `dropped_by` of the summary; `rows_read` is always the requests emitted plus "
-            "all that were dropped.\n",
-            table(("reason", "when"), [(reason, _REASON_WORDS[reason]) for reason in REASONS]),
-            "A row that is readable but too long for the deployment is not dropped: it becomes a request and is "
-            "`rejected`, reason `too_long` or `exceeds_kv`.\n",
-            "## Repairs\n",
-            "Each is told in `notes` of the summary: rows out of order are sorted by stamp; stamps that share Mooncake's 3 s "
-            "grid are spread evenly over a step of it; the first arrival is shifted to 0 s; with more requests wanted than "
-            "rows the whole trace is repeated, later by the last arrival and one mean gap, with other conversations.\n",
-        ]
-    )
+    reasons = [(reason, _REASON_WORDS[reason]) for reason in REASONS]
+    return _TRACES.format(layouts=table(heads, rows), reasons=table(("reason", "when"), reasons))
+
+
+_TRACES = """\
+# Traces
+
+A trace is CSV with a header, or JSONL with one object a line; plain or gzipped (told by its first bytes), UTF-8. Its
+layout is known by the names of its columns, in any order and case; other columns are ignored. A file whose columns
+fit no layout, or more than one, is refused with exit code 2.
+
+## Layouts
+
+{layouts}
+In the layout `plain` a blank `priority`, `patience_s` or `deadline_s` takes what the scenario says; a blank `session`
+means none. `hash_ids` are hashes of blocks of 512 prompt tokens: they drive the prefix cache. Stamps may start
+anywhere: the first arrival is at 0 s.
+
+## Rows that become no request
+
+They are counted by reason in `dropped_by` of the summary. `rows_read` is always the rows that became requests plus
+all that were dropped.
+
+{reasons}
+A row that is readable but too long for the deployment is not dropped: it becomes a request and is `rejected`, reason
+`too_long` or `exceeds_kv`.
+
+## Repairs
+
+Each is told in `notes` of the summary.
+
+- Rows out of order are sorted by stamp.
+- Stamps that share a point of Mooncake's 3 s grid are spread evenly over one step of it.
+- The first arrival is shifted to 0 s.
+- With more requests wanted than rows, the whole trace is repeated, later by the last arrival and one mean gap. A
+  repetition holds other conversations: it shares no prefix with the one before.
+"""
 
 
 # -- all ---------------------------------------------------------------------------------------------------------------
-
-
-def _no_limit() -> BaseModel:
-    from sim.distributions import NO_LIMIT
-
-    return NO_LIMIT
-
-
-WORDS_NO_LIMIT = _no_limit()
 
 
 def pages() -> dict[Path, str]:
@@ -548,9 +586,7 @@ def pages() -> dict[Path, str]:
 def main() -> int:
     """Write the pages, or only compare them. 1 when a page is stale."""
     stale = [
-        (path, text)
-        for path, text in pages().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        (path, text) for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     names = ", ".join(str(path.relative_to(DOCS.parent)) for path, _ in stale)
     if "--check" in sys.argv[1:]:

@@ -209,8 +209,25 @@ def _check(workload: Workload, pool: PoolSettings, costs: StepCosts, policy: Pol
             got=engine_settings.block_size,
             allowed=f"a divisor of {workload.name_unit_tokens}",
         )
+    if not _names_are_prefixes(workload):
+        raise UserError("the workload's names do not identify prefixes: one follows two different predecessors")
     if (pool.balancer == "python") != (policy is not None):
         raise UserError("balancer 'python' and a Python policy go together", got=pool.balancer)
+
+
+def _names_are_prefixes(workload: Workload) -> bool:
+    """Whether every name has one predecessor (or is always a first one), as `Workload` promises."""
+    if not len(workload.name_ids):
+        return True
+    named = np.flatnonzero(workload.named_tokens > 0)
+    counts = -(-workload.named_tokens[named] // workload.name_unit_tokens)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = np.repeat(workload.name_start[named], counts) + within
+    names = workload.name_ids[at]
+    before = np.where(within > 0, workload.name_ids[at - (within > 0)], -1)
+    order = np.lexsort((before, names))
+    names, before = names[order], before[order]
+    return not bool(((names[1:] == names[:-1]) & (before[1:] != before[:-1])).any())
 
 
 def _allocate(

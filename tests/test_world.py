@@ -102,3 +102,10 @@ def test_unknown_pool_and_replica() -> None:
         world.pool("clout")
     with pytest.raises(UserError, match="0 to 1"):
         world.pool().fail(2)
+
+
+def test_names_that_are_no_prefixes_are_refused() -> None:
+    # The name 7 follows 1 in one request and 2 in another.
+    rows = [{"prompt": 8, "named": 8, "names": names} for names in ([1, 7], [2, 7])]
+    with pytest.raises(UserError, match="predecessors"):
+        DataPlane(workload_of(rows), PoolSettings(engine=EngineSettings(block_size=4)), step_costs(fixed_s=1.0, max_tokens=4096, max_seqs=256))

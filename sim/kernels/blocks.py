@@ -202,15 +202,23 @@ def take(s: Any, i: int, count: int) -> None:
 
 @kernel
 def named_hits(s: Any, i: int, r: int, target: int) -> int:
-    """Leading named blocks of request r that replica i has, in use or free (rule K3 without the private part)."""
-    request = request_of(s, r)
+    """Leading named blocks of request r that replica i has, in use or free (rule K3 without the private part).
+
+    A name implies everything before it, holders hold from the first block on, and blocks are freed last first: so what
+    is present is always a prefix, and its end is found by bisection.
+    """
     if s.prefix_caching == 0:
         return 0
-    most = min(request.named_tokens, target - 1) // s.block_size
-    hits = 0
-    while hits < most and look_up(s, i, block_name(s, request, hits)) != NOBODY:
-        hits += 1
-    return hits
+    request = request_of(s, r)
+    low = 0
+    high = min(request.named_tokens, target - 1) // s.block_size
+    while low < high:
+        middle = (low + high) // 2
+        if look_up(s, i, block_name(s, request, middle)) != NOBODY:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel
@@ -225,12 +233,16 @@ def private_hits(s: Any, i: int, r: int, target: int, named: int) -> int:
 
 @kernel
 def hits_in_queue(s: Any, i: int, r: int, named: int) -> int:
-    """How many of the first `named` blocks lie in the free queue."""
-    free = 0
-    for block in range(named):
-        if node_of(s, i, look_up(s, i, block_name(s, request_of(s, r), block))).users == 0:
-            free += 1
-    return free
+    """How many of the first `named` blocks lie in the free queue; those in use come before them."""
+    low = 0
+    high = named
+    while low < high:
+        middle = (low + high) // 2
+        if node_of(s, i, look_up(s, i, block_name(s, request_of(s, r), middle))).users > 0:
+            low = middle + 1
+        else:
+            high = middle
+    return named - low
 
 
 @kernel

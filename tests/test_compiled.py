@@ -1,0 +1,50 @@
+"""The kernels' cache: one folder a version of the sources, somewhere that can be written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from sim import compiled
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_folder_changes_with_any_kernel_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = compiled._sources_digest()
+    for path in (ROOT / "sim" / "kernels").glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(compiled, "_KERNELS", tmp_path)
+    assert compiled._sources_digest() == before
+    (tmp_path / "heap.py").write_text((tmp_path / "heap.py").read_text() + "\n# changed\n")
+    assert compiled._sources_digest() != before
+
+
+def test_it_follows_the_variable_and_falls_back_when_it_cannot_be_written(tmp_path: Path) -> None:
+    a_file = tmp_path / "file"
+    a_file.write_text("")
+    code = "from sim import compiled; print(compiled.cache_folder)"
+
+    def folder(cache: Path) -> Path:
+        environment = os.environ | {"NEARFAR_CACHE_DIR": str(cache), "TMPDIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        return Path(done.stdout.strip())
+
+    assert folder(tmp_path / "cache").parent == tmp_path / "cache"
+    fallback = folder(a_file / "below")
+    assert fallback.is_dir()
+    assert tmp_path in fallback.parents
+
+
+def test_other_peoples_functions_keep_their_own_cache() -> None:
+    from numba.core import config
+
+    assert config.CACHE_DIR != str(compiled.cache_folder)
+    assert numba.config.CACHE_DIR != str(compiled.cache_folder)
