@@ -5,13 +5,12 @@
 requests_per_s     a conversation trace on four H100 replicas of an 8B model at 80 % of their measured capacity; without a
                    trace, generated requests with the published means of the Azure conversation trace
 iterations_per_s   one replica, 64 sequences that decode
-growth             the same load with 10 k, 100 k, 1 M requests: time, memory, and the exponents of their growth
+growth             the same load with 125 k to 1 M requests: time, memory, and the exponents of their growth
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -105,22 +104,21 @@ def iterations_per_s() -> dict[str, Any]:
 
 
 def growth(trace: Path | None) -> dict[str, Any]:
-    """Each size in a process of its own, for its peak memory."""
+    """Each size in a process of its own, for its peak memory; sizes double, so linear growth has the exponent 1."""
     time_scale, _ = scale_for_load(trace)
     rows = []
-    for requests in (10_000, 100_000, 1_000_000):
+    for requests in (125_000, 250_000, 500_000, 1_000_000):
         code = f"from benchmarks.engine import one_size; one_size({str(trace) if trace else None!r}, {time_scale}, {requests})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         engine_s, peak_mb = (float(word) for word in done.stdout.split())
         rows.append({"requests": requests, "engine_s": engine_s, "peak_mb": peak_mb})
-    size = np.log([row["requests"] for row in rows])
-    time_exponent = np.polyfit(size[1:], np.log([row["engine_s"] for row in rows[1:]]), 1)[0]
-    beyond = [row["peak_mb"] - rows[0]["peak_mb"] for row in rows[1:]]
-    memory_exponent = np.log(beyond[1] / beyond[0]) / np.log((1_000_000 - 10_000) / (100_000 - 10_000))
+    time_exponent = np.polyfit(np.log([row["requests"] for row in rows]), np.log([row["engine_s"] for row in rows]), 1)[0]
+    peaks = [row["peak_mb"] for row in rows]
     return {
         "sizes": rows,
-        "time_exponent_100k_to_1m": float(time_exponent),
-        "memory_exponent_beyond_10k": float(memory_exponent),
+        "time_exponent": float(time_exponent),
+        "memory_exponent": float(np.log2((peaks[3] - peaks[2]) / (peaks[2] - peaks[1]))),
+        "bytes_per_request": (peaks[3] - peaks[2]) * 2**20 / 500_000,
     }
 
 
@@ -128,7 +126,13 @@ def one_size(trace: str | None, time_scale: float, requests: int) -> None:
     """Print engine seconds (best of three) and the peak memory of this process in MB."""
     data = scenario(Path(trace) if trace else None, time_scale)
     best = min(simulate(data, requests).engine_s for _ in range(3))
-    print(best, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(best, peak_mb())
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process (Linux; getrusage would count what the parent had when it forked)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:

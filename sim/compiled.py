@@ -28,7 +28,7 @@ _KERNELS = Path(__file__).resolve().parent / "kernels"
 
 def _sources_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version_info[:3]}".encode())
-    for path in sorted([*_KERNELS.glob("*.py"), Path(__file__)]):
+    for path in [Path(__file__), *sorted(_KERNELS.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

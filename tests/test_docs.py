@@ -5,12 +5,13 @@
 | python | executed, in one namespace a page |
 | output | what the python block before it prints |
 | console | each `$ command` runs; the lines below it are its output; `# exit code N` when that is not 0 |
-| bash | as console, without output; blocks that set up an environment (venv, pip) are left to the project's own checks |
+| bash | as console, without output; what sets up an environment (venv, pip) is left to the project's own checks |
 | yaml | loads as a scenario, as a change of one, or as a profile |
 | json, csv, jsonl | must be readable |
 | text, mermaid | prose |
 
-A page runs in a folder of its own that holds a copy of examples/. `yaml file=my.yaml` writes the block there first.
+A page runs in a folder of its own that holds a copy of examples/ and a small stand-in for the public Azure trace, under
+its name. `yaml file=my.yaml` writes the block there first.
 
 Shown output is compared line by line, in order, without gaps: `...` in a line stands for any text, a line of `...` for
 any lines. Runs of spaces are one space; numbers may be 10 % off, so that a better fact does not stale every page.
@@ -165,6 +166,7 @@ class Page:
             assert not (found := difference(shown, output.splitlines())), f"$ {command}\n{found}"
 
     def _call(self, command: str) -> tuple[int, str]:
+        """Exit code, and stdout; stderr when it failed (it also tells progress and the first compilation)."""
         words = shlex.split(command, comments=True)
         if Path(words[0]).name != "nearfar" or any(word in ("|", ">", "&&", ";") for word in words):
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -172,14 +174,15 @@ class Page:
             done = subprocess.run(
                 ["bash", "-c", command], capture_output=True, text=True, env=environment, timeout=120, check=False
             )
-            return done.returncode, done.stdout + done.stderr
-        out = io.StringIO()
+            return done.returncode, done.stderr if done.returncode else done.stdout
+        out, err = io.StringIO(), io.StringIO()
         self._monkeypatch.setattr(sys, "argv", ["nearfar", *words[1:]])
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 cli.main()
         except SystemExit as end:
-            return end.code if isinstance(end.code, int) else 0, out.getvalue()
+            code = end.code if isinstance(end.code, int) else 0
+            return code, (err if code else out).getvalue()
         return 0, out.getvalue()
 
     def _yaml(self, block: Block) -> None:
@@ -227,8 +230,11 @@ def commands(text: str) -> Iterator[tuple[str, int, list[str]]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with a copy of examples/, and the current one."""
+    """A folder with a copy of examples/ and a short Azure-like trace; the current one."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    rows = [f"2023-11-16 18:{15 + k // 60}:{k % 60:02}.{k:04}000,{300 + 7 * k},{40 + k}" for k in range(120)]
+    text = "\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n"
+    (tmp_path / "AzureLLMInferenceTrace_conv.csv").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -308,7 +314,15 @@ def test_how_lines_are_compared(shown: str, real: str, same: bool) -> None:
 
 @pytest.mark.parametrize(
     ("shown", "same"),
-    [("a\nb\nc", True), ("a\n...", True), ("...\nc", True), ("a\n...\nc", True), ("a\nc", False), ("a\nb", False), ("b\n...", False)],
-)  # fmt: skip
+    [
+        ("a\nb\nc", True),
+        ("a\n...", True),
+        ("...\nc", True),
+        ("a\n...\nc", True),
+        ("a\nc", False),
+        ("a\nb", False),
+        ("b\n...", False),
+    ],
+)
 def test_nothing_is_left_out_in_silence(shown: str, same: bool) -> None:
     assert (difference(shown.splitlines(), ["a", "", "b", "c"]) is None) is same
