@@ -46,7 +46,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Decide where a language-model request should run, and prove what that decision costs."""
 
@@ -63,9 +65,9 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Simulate a pool of replicas under a workload, to the end."""
-    from sim.results import make_folder
+    from sim.results.files import make_folder
+    from sim.results.screen import screen
     from sim.scenario import parse_changes
-    from sim.screen import screen
 
     if out is not None:
         make_folder(out)  # before the work, not after it
@@ -91,7 +93,9 @@ def simulate(
 @app.command()
 def compare(
     scenario: Scenario = None,
-    vary: Annotated[list[str] | None, typer.Option(metavar="PATH=A,B", help="Values to compare; may be repeated.")] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option(metavar="PATH=A,B", help="Values to compare; may be repeated.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds per variant, the same for all of them.")] = 5,
     trace: Trace = None,
     requests: Requests = None,
@@ -101,7 +105,7 @@ def compare(
 ) -> None:
     """Compare variants of a scenario: common random numbers, paired intervals."""
     from sim.compare import parse_variations
-    from sim.comparison_screen import comparison_screen
+    from sim.results.comparison_screen import comparison_screen
     from sim.scenario import parse_changes
 
     result = nearfar.compare(
@@ -109,7 +113,7 @@ def compare(
         vary=parse_variations(vary or []),
         seeds=seeds,
         seed=seed,
-        changes=parse_changes(set_ or []),
+        set=parse_changes(set_ or []),
         trace=trace,
         requests=requests,
         progress=_progress("runs"),
@@ -128,11 +132,14 @@ def latency(
     output: Annotated[int, typer.Option(help="Output tokens.")],
     precision: Annotated[str | None, typer.Option(help="Weights: bf16, fp16, fp8, int8, fp4, int4.")] = None,
     kv_precision: Annotated[str | None, typer.Option(help="KV cache; default bf16.")] = None,
+    engine: Annotated[str, typer.Option(help="Engine, by runtime or name.")] = "vllm",
     tp: Annotated[int, typer.Option(help="Tensor parallelism.")] = 1,
     pp: Annotated[int, typer.Option(help="Pipeline parallelism.")] = 1,
     expert_parallel: Annotated[bool, typer.Option(help="Spread whole experts over the accelerators.")] = False,
     batch: Annotated[int, typer.Option(help="Sequences that decode together.")] = 1,
-    context: Annotated[int | None, typer.Option(help="Context of each when decoding begins (default: the prompt).")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Context of each when decoding begins (default: the prompt).")
+    ] = None,
     max_num_batched_tokens: Annotated[int, typer.Option(help="Chunk of a prefill.")] = 2048,
     profiles: Profiles = None,
     set_: Set = None,
@@ -143,7 +150,9 @@ def latency(
     from sim.latency_screen import latency_screen
 
     if set_:
-        raise UserError("latency has no scenario to change", got=set_[0], next_step="use its options; nearfar latency --help")
+        raise UserError(
+            "latency has no scenario to change", got=set_[0], next_step="use its options; nearfar latency --help"
+        )
     result = nearfar.latency(
         model=model,
         accelerator=accelerator,
@@ -156,6 +165,7 @@ def latency(
         expert_parallel=expert_parallel,
         batch=batch,
         context=context,
+        engine=engine,
         max_num_batched_tokens=max_num_batched_tokens,
         profiles=profiles,
     )

@@ -2,8 +2,8 @@
 
     python -m benchmarks.engine [--trace FILE] [--out record.json]
 
-requests_per_s     a conversation trace on four H100 replicas of an 8B model at 80 % of their measured capacity; without a
-                   trace, generated requests with the published means of the Azure conversation trace
+requests_per_s     a conversation trace on four H100 replicas of an 8B model at 80 % of their measured capacity; without
+                   a trace, generated requests with the published means of the Azure conversation trace
 iterations_per_s   one replica, 64 sequences that decode
 growth             the same load with 125 k to 1 M requests: time, memory, and the exponents of their growth
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import emit, median_of
-from sim.outcome import Outcome
+from sim.results.outcome import Outcome
 from sim.run import prepare, run
 from sim.scenario import load
 
@@ -108,11 +108,14 @@ def growth(trace: Path | None) -> dict[str, Any]:
     time_scale, _ = scale_for_load(trace)
     rows = []
     for requests in (125_000, 250_000, 500_000, 1_000_000):
-        code = f"from benchmarks.engine import one_size; one_size({str(trace) if trace else None!r}, {time_scale}, {requests})"
+        call = f"one_size({str(trace) if trace else None!r}, {time_scale}, {requests})"
+        code = f"from benchmarks.engine import one_size; {call}"
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
         engine_s, peak_mb = (float(word) for word in done.stdout.split())
         rows.append({"requests": requests, "engine_s": engine_s, "peak_mb": peak_mb})
-    time_exponent = np.polyfit(np.log([row["requests"] for row in rows]), np.log([row["engine_s"] for row in rows]), 1)[0]
+    time_exponent = np.polyfit(np.log([row["requests"] for row in rows]), np.log([row["engine_s"] for row in rows]), 1)[
+        0
+    ]
     peaks = [row["peak_mb"] for row in rows]
     return {
         "sizes": rows,

@@ -3,8 +3,8 @@
     python -m benchmarks.replay_run FOLDER [--accelerator NAME] [--out record.json]
 
 FOLDER holds requests.jsonl (queued_ts, first_token_ts, last_token_ts, input_toks, output_toks a line) and meta.json
-(engine_kwargs, perhaps kv_cache.num_gpu_blocks), as LLMServingSim publishes its validation runs. Nothing is fitted to the
-run: coefficients come from `profiles/`, KV blocks from meta.json or from the memory.
+(engine_kwargs, perhaps kv_cache.num_gpu_blocks), as LLMServingSim publishes its validation runs. Nothing is fitted to
+the run: coefficients come from `profiles/`, KV blocks from meta.json or from the memory.
 """
 
 from __future__ import annotations

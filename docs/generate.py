@@ -25,14 +25,15 @@ import nearfar
 from policies import ReplicaView, RequestView
 from profiles import CONFIDENCES, KINDS, Catalogue, Record
 from profiles.screens import list_records
-from sim import controls, trace_layouts
-from sim.columns import metrics_markdown
-from sim.distributions import NO_LIMIT
-from sim.invariants import invariants_markdown
+from sim import controls
+from sim.results.columns import metrics_markdown
+from sim.results.invariants import invariants_markdown
 from sim.scenario import Scenario
-from sim.trace_layouts import LAYOUTS
-from sim.trace_rows import BAD_STAMP as BAD
-from sim.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
+from sim.workloads import trace_layouts
+from sim.workloads.distributions import NO_LIMIT
+from sim.workloads.trace_layouts import LAYOUTS
+from sim.workloads.trace_rows import BAD_STAMP as BAD
+from sim.workloads.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
 from sim.world import PoolHandle, World
 
 DOCS = Path(__file__).resolve().parent

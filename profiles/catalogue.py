@@ -102,9 +102,7 @@ class Catalogue:
         kinds = _kinds(kind)
         found = [(k, file) for k in kinds if (file := self._locate(k, name)) is not None]
         if len(found) > 1:
-            raise UserError(
-                "several kinds of profile have this name", got=name, allowed=", ".join(k for k, _ in found)
-            )
+            raise UserError("several kinds of profile have this name", got=name, allowed=", ".join(k for k, _ in found))
         if not found:
             known = {one for k in kinds for one in self.names(k)}
             raise _unknown(kind or "profile", name, known)
@@ -199,9 +197,7 @@ class Catalogue:
         if target is None:
             return data
         if not isinstance(target, str):
-            raise UserError(
-                f"{file.where}: extends: bad value", got=target, allowed="the name of another profile"
-            )
+            raise UserError(f"{file.where}: extends: bad value", got=target, allowed="the name of another profile")
         chain = (*below, file)
         base = self._base_of(file, data["kind"], normalise(target))
         if base is None:
@@ -264,6 +260,4 @@ def _yaml_files(folder: Path | None) -> list[Path]:
     if folder is None:
         return []
     found = [path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml"} and path.is_file()]
-    return [
-        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]

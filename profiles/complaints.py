@@ -1,4 +1,4 @@
-"""What pydantic complains about, in the project's words: one error that names the place, what was got, what is allowed."""
+"""What pydantic complains about, in the project's words: one error that names the place, what was got and allowed."""
 
 from __future__ import annotations
 

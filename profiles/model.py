@@ -136,9 +136,7 @@ class Model(Record):
     def _layers_add_up(self) -> Model:
         given = self.ffn.dense_layers + (self.ffn.moe.layers if self.ffn.moe else 0)
         if given != self.layers:
-            raise UserError(
-                "ffn.dense_layers + ffn.moe.layers must be layers", got=given, allowed=str(self.layers)
-            )
+            raise UserError("ffn.dense_layers + ffn.moe.layers must be layers", got=given, allowed=str(self.layers))
         if self.sliding_layers > self.layers:
             raise UserError(
                 "attention.sliding.layers exceeds layers",
@@ -174,9 +172,7 @@ class Model(Record):
     @property
     def attention_params_sliding_layer(self) -> int:
         """The same projections of one sliding-window layer; 0 where the model has none."""
-        return (
-            self._grouped_attention_params(self.attention.sliding.kv_heads) if self.attention.sliding else 0
-        )
+        return self._grouped_attention_params(self.attention.sliding.kv_heads) if self.attention.sliding else 0
 
     def _grouped_attention_params(self, kv_heads: int) -> int:
         a = self.attention
@@ -214,9 +210,7 @@ class Model(Record):
     @property
     def active_ffn_params(self) -> int:
         """Feed-forward weights that one token is multiplied with."""
-        routed = (
-            self.ffn.moe.layers * self.ffn.moe.experts_per_token * self.expert_params if self.ffn.moe else 0
-        )
+        routed = self.ffn.moe.layers * self.ffn.moe.experts_per_token * self.expert_params if self.ffn.moe else 0
         return self.shared_ffn_params + routed
 
     @property
@@ -250,9 +244,7 @@ class Model(Record):
     def kv_values_per_token_full(self) -> int:
         """Values that one token of context adds to the cache in all full layers together, for ever."""
         a = self.attention
-        one = (
-            a.mla.kv_lora_rank + a.mla.rope_head_dim if a.mla else a.kv_heads * (a.head_dim_qk + a.head_dim_v)
-        )
+        one = a.mla.kv_lora_rank + a.mla.rope_head_dim if a.mla else a.kv_heads * (a.head_dim_qk + a.head_dim_v)
         return self.full_layers * one
 
     @property

@@ -50,9 +50,7 @@ Text = Annotated[str, Field(min_length=1)]
 class Facts(BaseModel):
     """A frozen group of facts that refuses unknown keys; the base of every record and group inside one."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class Provenance(Facts):
@@ -98,12 +96,8 @@ class Record(Facts):
         Raises UserError for a path that names no field.
         """
         self._value_at(field)
-        own = next(
-            (self.provenance[p].confidence for p in _upwards(field) if p in self.provenance), self.confidence
-        )
-        return weakest(
-            [own, *(e.confidence for p, e in self.provenance.items() if p.startswith(f"{field}."))]
-        )
+        own = next((self.provenance[p].confidence for p in _upwards(field) if p in self.provenance), self.confidence)
+        return weakest([own, *(e.confidence for p, e in self.provenance.items() if p.startswith(f"{field}."))])
 
     def source_of(self, field: str) -> str:
         """The source of a field or a dotted path. Raises UserError for a path that names no field."""

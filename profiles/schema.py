@@ -28,14 +28,13 @@ __all__ = [
 
 KINDS: Mapping[str, type[Record]] = {"accelerator": Accelerator, "model": Model, "engine": EngineCoefficients}
 
+
 def record_class(kind: object, where: str = "") -> type[Record]:
     """The record class of a kind. Raises UserError, saying where, for a kind that does not exist."""
     found = KINDS.get(kind) if isinstance(kind, str) else None
     if found is None:
         what = f"{where}: kind: unknown kind of profile" if where else "unknown kind of profile"
-        raise UserError(
-            what, got=kind if kind is not None else "nothing", next_step=did_you_mean(str(kind), KINDS)
-        )
+        raise UserError(what, got=kind if kind is not None else "nothing", next_step=did_you_mean(str(kind), KINDS))
     return found
 
 

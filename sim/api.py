@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from profiles import Catalogue, UserError
 from sim.compare import compare
 from sim.deployment import deploy
-from sim.metrics import summarise, summarise_seeds
-from sim.outcome import Outcome
 from sim.predict import predict
-from sim.results import request_table, timeline_table, write_results
+from sim.results.files import request_table, timeline_table, write_results
+from sim.results.metrics import summarise, summarise_seeds
+from sim.results.outcome import Outcome
 from sim.run import prepare, run
 from sim.scenario import load
-from sim.workload import Workload
+from sim.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,9 +60,9 @@ def simulate(
 ) -> Simulation:
     """Simulate a scenario: a YAML file, a mapping, or the built-in one.
 
-    `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `set` changes values by dotted path;
-    `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world; `policy`
-    places requests when the pool's balancer is `python`. Raises `UserError`.
+    `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `set` changes values by dotted
+    path; `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world;
+    `policy` places requests when the pool's balancer is `python`. Raises `UserError`.
     """
     if seeds < 1:
         raise UserError("seeds must be at least 1", got=seeds)

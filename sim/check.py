@@ -56,7 +56,8 @@ def check_screen(result: dict[str, Any]) -> str:
     """One screen."""
     lines = [
         f"{result['scenario']}: fine",
-        f"  pool {result['pool']}: {result['replicas']} x {result['deployment']} ({result['accelerators']} accelerators)",
+        f"  pool {result['pool']}: {result['replicas']} x {result['deployment']} "
+        f"({result['accelerators']} accelerators)",
         f"  KV cache {result['kv_blocks']:,} blocks = {result['kv_tokens']:,} tokens a replica; "
         f"longest request {result['max_model_len']:,} tokens",
         f"  workload {result['requests']:,} requests over {result['span_s']:,.0f} s, "

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from profiles.errors import UserError
-from sim.metrics import interval, summarise
+from sim.results.metrics import interval, summarise
 from sim.run import prepare, run
 from sim.scenario import load
 
@@ -43,17 +45,18 @@ METRICS: dict[str, bool] = {
 
 def parse_variations(texts: Sequence[str]) -> dict[str, list[Any]]:
     """`path=a,b,c` texts as path -> values (each value is YAML). Raises `UserError`."""
-    import yaml
-
     variations: dict[str, list[Any]] = {}
     for text in texts:
         path, equals, values = text.partition("=")
-        parts = [part for part in values.split(",") if part.strip()]
+        try:
+            parts = yaml.safe_load(f"[{values}]")
+        except yaml.YAMLError:
+            parts = None
         if not equals or not path.strip() or not parts:
             raise UserError(
                 "--vary needs path=value,value", got=text, next_step="for example --vary pools.cloud.replicas=2,3,4"
             )
-        variations[path.strip()] = [yaml.safe_load(part) for part in parts]
+        variations[path.strip()] = parts
     if not variations:
         raise UserError("nothing to compare", next_step="give --vary path=a,b")
     return variations
@@ -65,7 +68,7 @@ def compare(
     vary: Mapping[str, Sequence[Any]],
     seeds: int = 5,
     seed: int | None = None,
-    changes: Mapping[str, Any] | None = None,
+    set: Mapping[str, Any] | None = None,
     trace: Path | None = None,
     requests: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -81,7 +84,7 @@ def compare(
     combinations = [dict(zip(paths, values, strict=True)) for values in itertools.product(*vary.values())]
     prepared = []
     for combination in combinations:  # all of them first: a mistake in the last is told before the first has run
-        loaded = load(source, changes={**(changes or {}), **combination})
+        loaded = load(source, changes={**(set or {}), **combination})
         first = loaded.scenario.seed if seed is None else seed
         prepare(loaded, seed=first, trace=trace, requests=requests)
         prepared.append((combination, loaded, first))

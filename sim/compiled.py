@@ -21,6 +21,8 @@ from numba.core import config
 
 __all__ = ["cache_folder", "is_cached", "kernel", "mark_complete"]
 
+njit: Any = numba.njit  # its stubs leave out some options
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _KERNELS = Path(__file__).resolve().parent / "kernels"
@@ -74,7 +76,7 @@ def kernel(function: Function) -> Function:
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
     try:
-        compiled: Any = numba.njit(cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        compiled: Any = njit(cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
     return compiled  # type: ignore[no-any-return]

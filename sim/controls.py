@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import simpy
 
-from sim.streams import stream
+from sim.workloads.streams import stream
 from sim.world import Control, World
 
 __all__ = ["ReplicaFailures"]

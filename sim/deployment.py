@@ -199,14 +199,16 @@ def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: in
             allowed=", ".join(str(n) for n in range(1, min(heads, 64) + 1) if heads % n == 0),
         )
     if not 1 <= pipeline <= model.layers:
-        raise UserError("pipeline_parallel must be between 1 and the layers", got=pipeline, allowed=f"1 to {model.layers}")
+        raise UserError(
+            "pipeline_parallel must be between 1 and the layers", got=pipeline, allowed=f"1 to {model.layers}"
+        )
     if tensor > device.gpus_per_node:
         raise UserError(
-            f"tensor_parallel exceeds what one node of {device.name} holds", got=tensor, allowed=f"<= {device.gpus_per_node}"
+            f"tensor_parallel exceeds what one node of {device.name} holds",
+            got=tensor,
+            allowed=f"<= {device.gpus_per_node}",
         )
     if tensor > 1 and device.link.kind == "none":
         raise UserError(f"{device.name} has no link to another accelerator", got=tensor, allowed="tensor_parallel 1")
     if expert and (model.ffn.moe is None or tensor == 1):
-        raise UserError(
-            "expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor)
-        )
+        raise UserError("expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor))

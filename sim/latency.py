@@ -10,8 +10,8 @@ A step over n tokens, of which some sequences emit one, takes
   + head and sampler:      smooth maximum of compute and weight reads         (emitting sequences)
   + constants per sequence
 
-with  smooth maximum (a, b) = (a^p + b^p)^(1/p).  GEMMs and attention are separate kernels that run one after another, so
-each has a maximum of its own. `step_time` is this formula, written to be read. `step_costs` turns it into the tables
+with  smooth maximum (a, b) = (a^p + b^p)^(1/p).  GEMMs and attention are separate kernels that run one after another,
+so each has a maximum of its own. `step_time` is this formula, written to be read. `step_costs` turns it into the tables
 that the data plane and its oracle use; a test holds the two within 0.1 %.
 
 Sources: roofline with saturating efficiency; expected distinct experts E (1 - (1 - k/E)^n) as in MegaBlocks' analysis;
@@ -204,7 +204,9 @@ class _Rates:
         padding = max(1.0, _DECODE_TILE_ROWS * attention.kv_heads / attention.query_heads)
         self.decode_attend_s = self.attend_s * padding
         self.decode_attend_window_s = self.attend_window_s * padding
-        read = self._d.accelerator.bandwidth_gb_s * 1e9 * engine.kv_read_efficiency * (d.kv_shards / d.pipeline_parallel)
+        read = (
+            self._d.accelerator.bandwidth_gb_s * 1e9 * engine.kv_read_efficiency * (d.kv_shards / d.pipeline_parallel)
+        )
         full = model.kv_values_per_token_full * d.kv_bytes_per_value
         sliding = model.kv_values_per_token_sliding * d.kv_bytes_per_value
         self.read_s, self.read_window_s = full / read, sliding / read

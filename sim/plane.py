@@ -22,7 +22,7 @@ from sim.kernels import engine, state
 from sim.kernels.door import choose, dispatch, fail, passes_door, repair, view
 from sim.kernels.replica import clear_replica
 from sim.pool import BALANCERS, PoolSettings
-from sim.workload import Workload
+from sim.workloads.workload import Workload
 
 __all__ = ["DataPlane", "StepCosts"]
 
@@ -178,7 +178,10 @@ class DataPlane:
             session=int(self.workload.session[r]),
             attempt=int(request["attempts"]),
         )
-        answer = policy(asked, replicas)
+        try:
+            answer = policy(asked, replicas)
+        except Exception as error:  # the user's code may raise anything; the error names it
+            raise UserError(f"the policy raised {type(error).__name__}: {error}") from error
         up = [replica.id for replica in replicas if replica.up]
         if answer not in up:
             raise UserError("the policy chose a replica that is not up", got=answer, allowed=str(up))
@@ -201,7 +204,10 @@ def _check(workload: Workload, pool: PoolSettings, costs: StepCosts, policy: Pol
             "without chunked_prefill a whole prompt must fit one step: max_num_batched_tokens >= max_model_len",
             got=(engine_settings.max_num_batched_tokens, engine_settings.max_model_len),
         )
-    if len(costs.token_s) <= engine_settings.max_num_batched_tokens or len(costs.emit_s) <= engine_settings.max_num_seqs:
+    if (
+        len(costs.token_s) <= engine_settings.max_num_batched_tokens
+        or len(costs.emit_s) <= engine_settings.max_num_seqs
+    ):
         raise UserError("the step-cost tables are shorter than the engine's limits")
     if len(workload.name_ids) and workload.name_unit_tokens % engine_settings.block_size:
         raise UserError(
@@ -289,6 +295,7 @@ def _allocate(
     record["balancer"] = BALANCERS.index(pool.balancer)
     record["telemetry_lag_s"] = pool.telemetry_lag_s
     record["window"] = pool.window_tokens
+    record["cold_start_s"] = pool.cold_start_s
     record["seed"] = seed & 0x7FFF_FFFF_FFFF_FFFF
     record["name_unit"] = max(1, workload.name_unit_tokens // limits.block_size)
     record["chains"] = bool(waits.any())

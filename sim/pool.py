@@ -48,6 +48,7 @@ class PoolSettings:
     balancer: Balancer = "least-outstanding"
     telemetry_lag_s: float = 0.0
     window_tokens: int = 0
+    cold_start_s: float = 0.0
     engine: EngineSettings = EngineSettings()
 
 

@@ -25,7 +25,8 @@ def predict(
     """TTFT of a prompt in an idle engine, then decoding with `batch` sequences of `context_tokens` each.
 
     The context is what a sequence holds when it begins to decode (default: the prompt); TPOT is the mean over its
-    `output_tokens`. Times in seconds, energy in joules per request, memory in bytes per accelerator. Raises `UserError`.
+    `output_tokens`. Times in seconds, energy in joules per request, memory in bytes per accelerator. Raises
+    `UserError`.
     """
     context = prompt_tokens if context_tokens is None else context_tokens
     for what, value in (
@@ -41,7 +42,9 @@ def predict(
     longest = max(prompt_tokens, context) + output_tokens
     if longest > limit:
         raise UserError(
-            f"prompt or context plus output exceed the context of {deployment.model.name}", got=longest, allowed=f"<= {limit}"
+            f"prompt or context plus output exceed the context of {deployment.model.name}",
+            got=longest,
+            allowed=f"<= {limit}",
         )
     prefill = _prefill(deployment, prompt_tokens, max_num_batched_tokens)
     ttft_s = sum(step.seconds for step in prefill)

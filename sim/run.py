@@ -19,12 +19,12 @@ import numpy as np
 
 from profiles import Catalogue, UserError
 from sim.deployment import Deployment, deploy
-from sim.generators import build_workload
-from sim.outcome import DeploymentFacts, Outcome, Slo
 from sim.pool import EngineSettings, PoolSettings
-from sim.scenario import LoadedScenario, PoolSpec, PythonControl, PythonCode, SyntheticSpec
+from sim.results.outcome import DeploymentFacts, Outcome, Slo
+from sim.scenario import LoadedScenario, PoolSpec, PythonCode, PythonControl, SyntheticSpec
 from sim.user_code import load_function
-from sim.workload import Workload
+from sim.workloads.generators import build_workload
+from sim.workloads.workload import Workload
 
 __all__ = ["DEFAULT_PUE", "Prepared", "prepare", "resolve_pool", "run"]
 
@@ -145,7 +145,7 @@ def warm_up() -> None:
         return
     from sim import compiled
     from sim.plane import DataPlane
-    from sim.workload import Provenance
+    from sim.workloads.workload import Provenance
 
     cached = compiled.is_cached()
     if not cached:
@@ -169,7 +169,9 @@ def warm_up() -> None:
         provenance=Provenance(kind="warm-up"),
     )
     settings = EngineSettings(max_num_seqs=1, max_num_batched_tokens=1, kv_blocks=2)
-    plane = DataPlane(workload, PoolSettings(replicas=2, engine=settings), _synthetic(SyntheticSpec(step_s=1.0), settings))
+    plane = DataPlane(
+        workload, PoolSettings(replicas=2, engine=settings), _synthetic(SyntheticSpec(step_s=1.0), settings)
+    )
     if not cached:  # what only controls and Python policies call
         plane.advance(0.5)
         plane.fail(0)
@@ -209,7 +211,7 @@ def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue) -> ResolvedPoo
         assumed=(*deployment.assumed, *assumed),
     )
     return ResolvedPool(
-        settings=_pool_settings(name, spec, settings, deployment.window_tokens),
+        settings=_pool_settings(name, spec, settings, deployment),
         facts=facts,
         costs=step_costs(
             deployment,
@@ -270,13 +272,14 @@ def _settings(engine: Any, blocks: int, context: int) -> EngineSettings:
     )
 
 
-def _pool_settings(name: str, spec: PoolSpec, engine: EngineSettings, window: int) -> PoolSettings:
+def _pool_settings(name: str, spec: PoolSpec, engine: EngineSettings, deployment: Deployment | None) -> PoolSettings:
     return PoolSettings(
         name=name,
         replicas=spec.replicas,
         balancer=spec.balancer,
         telemetry_lag_s=spec.telemetry_lag_s,
-        window_tokens=window,
+        window_tokens=deployment.window_tokens if deployment else 0,
+        cold_start_s=deployment.engine.cold_start_s if deployment and spec.engine.cold_start else 0.0,
         engine=engine,
     )
 
@@ -286,7 +289,7 @@ def _synthetic_pool(name: str, spec: PoolSpec, synthetic: SyntheticSpec) -> Reso
     context = spec.engine.max_model_len or _SYNTHETIC_CONTEXT
     settings = _settings(spec.engine, spec.engine.kv_blocks, context)
     return ResolvedPool(
-        settings=_pool_settings(name, spec, settings, 0),
+        settings=_pool_settings(name, spec, settings, None),
         facts=DeploymentFacts(
             name="synthetic",
             accelerators_per_replica=1,
@@ -336,8 +339,6 @@ def _scenario_controls(loaded: LoadedScenario, pool: str, replicas: int, seed: i
         if isinstance(spec, PythonControl):
             controls.append(_imported(spec, loaded.folder))
         else:
-            failures = ReplicaFailures(
-                mean_up_s=spec.mean_up_s, mean_repair_s=spec.mean_repair_s, pool=pool, seed=seed
-            )
+            failures = ReplicaFailures(mean_up_s=spec.mean_up_s, mean_repair_s=spec.mean_repair_s, pool=pool, seed=seed)
             controls += failures.controls(replicas)
     return controls

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,9 @@ from pydantic import Field, ValidationError, model_validator
 from profiles.complaints import told
 from profiles.errors import UserError
 from profiles.reading import load_mapping
-from sim.distributions import NotNegative, Positive, Record
 from sim.pool import Balancer
-from sim.workload_spec import WorkloadSpec
+from sim.workloads.distributions import NotNegative, Positive, Record
+from sim.workloads.spec import WorkloadSpec
 
 __all__ = [
     "DeploymentSpec",
@@ -91,6 +92,7 @@ class EngineSpec(Record):
     chunked_prefill: bool = True
     prefix_caching: bool = True
     async_scheduling: bool = True
+    cold_start: bool = False  # whether the first step of a replica pays the engine's cold_start_s
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     max_queue: Limit | None = None  # waiting requests a replica
     max_outstanding: Limit | None = None  # all requests a replica
@@ -170,8 +172,8 @@ class Scenario(Record):
     def _one_pool(self) -> Self:
         if len(self.pools) > 1:
             raise ValueError(
-                f"one pool is simulated at a time (got {', '.join(self.pools)}): routing among pools is not part of this "
-                "version"
+                f"one pool is simulated at a time (got {', '.join(self.pools)}): "
+                "routing among pools is not part of this version"
             )
         return self
 
@@ -198,7 +200,9 @@ def template() -> str:
     return (_BUILT_IN / "template.yaml").read_text(encoding="utf-8")
 
 
-def load(source: str | Path | Mapping[str, Any] | None = None, *, changes: Mapping[str, Any] | None = None) -> LoadedScenario:
+def load(
+    source: str | Path | Mapping[str, Any] | None = None, *, changes: Mapping[str, Any] | None = None
+) -> LoadedScenario:
     """A scenario from a file, from a mapping, or the built-in one; `changes` maps dotted paths to values.
 
     Raises `UserError` when the file is missing, is not YAML, or does not describe a scenario.
@@ -211,7 +215,9 @@ def load(source: str | Path | Mapping[str, Any] | None = None, *, changes: Mappi
             raise UserError("a scenario is a YAML file, this is a folder", got=str(path))
         if not path.exists():
             raise UserError(
-                "no such scenario file", got=str(path), next_step="write one with `nearfar init`, or give none for the built-in"
+                "no such scenario file",
+                got=str(path),
+                next_step="write one with `nearfar init`, or give none for the built-in",
             )
         where = path.name if source is not None else "built-in scenario"
         data, folder = load_mapping(path, where), path.resolve().parent
@@ -240,7 +246,21 @@ def parse_changes(settings: list[str]) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario, for editors."""
-    return Scenario.model_json_schema()
+    schema = Scenario.model_json_schema()
+    _drop_endless_defaults(schema)
+    return schema
+
+
+def _drop_endless_defaults(node: Any) -> None:
+    """JSON knows no infinity: a limit that defaults to none has no default in the schema."""
+    if isinstance(node, dict):
+        if "Infinity" in json.dumps(node.get("default")):
+            del node["default"]
+        for inner in node.values():
+            _drop_endless_defaults(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _drop_endless_defaults(inner)
 
 
 def _copied(value: Any) -> Any:
@@ -263,9 +283,7 @@ def _change(data: dict[str, Any], dotted: str, value: Any) -> None:
         if inner is None:
             inner = here[part] = {}
         if not isinstance(inner, dict | list):
-            raise UserError(
-                f"--set {dotted}: {'.'.join(parents[: depth + 1])} is a value, not a mapping", got=inner
-            )
+            raise UserError(f"--set {dotted}: {'.'.join(parents[: depth + 1])} is a value, not a mapping", got=inner)
         here = inner
     if isinstance(here, list):
         _item(here, last, dotted)

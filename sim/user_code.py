@@ -30,5 +30,7 @@ def load_function(file: Path, function: str) -> Callable[..., Any]:
     found = getattr(module, function, None)
     if not callable(found):
         known = [name for name in vars(module) if callable(getattr(module, name)) and not name.startswith("_")]
-        raise UserError(f"no function of this name in {file.name}", got=function, next_step=did_you_mean(function, known))
+        raise UserError(
+            f"no function of this name in {file.name}", got=function, next_step=did_you_mean(function, known)
+        )
     return found  # type: ignore[no-any-return]

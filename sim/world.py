@@ -96,10 +96,30 @@ class World(simpy.Environment):
         if not self.plane.done:
             super().step()
 
+    def _guarded(self, control: Control) -> Generator[simpy.Event, Any, None]:
+        """The control's process; what goes wrong in the user's code is told as such."""
+        name = getattr(control, "__name__", "control")
+        try:
+            process = control(self)
+        except Exception as error:
+            raise UserError(f"the control {name} raised {type(error).__name__}: {error}") from error
+        if not isinstance(process, Generator):
+            raise UserError(
+                f"the control {name} is not a generator function",
+                got=process,
+                next_step="let it yield events, as in: yield world.timeout(60.0)",
+            )
+        try:
+            yield from process
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"the control {name} raised {type(error).__name__} at {self.now:g} s: {error}") from error
+
     def run_to_end(self, controls: Sequence[Control] = ()) -> None:
         """Run until every request is terminal. Controls that go on for ever do not keep the run alive."""
         for control in controls:
-            self.process(control(self))
+            self.process(self._guarded(control))
         while not self.plane.done:
             if math.isinf(self.peek()):
                 self.plane.advance(math.inf)

@@ -1,7 +1,7 @@
 """Rules broken on purpose: proof that the proof works.
 
-Each mutant is a one-line change of the production engine. `python -m tests.mutants` copies the project, applies one at a
-time, and runs the parity and theory tests on it: every mutant must turn a test red.
+Each mutant is a one-line change of the production engine. `python -m tests.mutants` copies the project, applies one at
+a time, and runs the parity and theory tests on it: every mutant must turn a test red.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ OTHERS = (
     Mutant(
         "a fully cached prompt computes nothing",
         "sim/kernels/blocks.py",
-        "    most = min(request.named_tokens, target - 1) // s.block_size\n",
-        "    most = min(request.named_tokens, target) // s.block_size\n",
+        "    high = min(request.named_tokens, target - 1) // s.block_size\n",
+        "    high = min(request.named_tokens, target) // s.block_size\n",
     ),
     Mutant(
         "patience runs on after the first token",
@@ -140,7 +140,10 @@ def main() -> int:
         begun = time.monotonic()
         lives, verdict = survives(mutant)
         alive += lives
-        print(f"{'GREEN' if lives else 'red  '}  {mutant.name}  ({time.monotonic() - begun:.0f} s)  {verdict[:110]}", flush=True)
+        print(
+            f"{'GREEN' if lives else 'red  '}  {mutant.name}  ({time.monotonic() - begun:.0f} s)  {verdict[:110]}",
+            flush=True,
+        )
     print(f"{len(MUTANTS) - alive} of {len(MUTANTS)} mutants noticed")
     return min(alive, 1)
 

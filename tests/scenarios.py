@@ -14,7 +14,7 @@ from policies import ReplicaView, RequestView
 from sim.kernels.step_cost import STEP_COSTS, step_cost
 from sim.plane import DataPlane, StepCosts
 from sim.pool import BALANCERS, EngineSettings, PoolSettings, StepShape
-from sim.workload import Provenance, Workload
+from sim.workloads.workload import Provenance, Workload
 from sim.world import Control, World
 
 Order = tuple[float, Literal["fail", "repair"], int]
@@ -42,9 +42,7 @@ def step_costs(
     tokens = np.arange(max_tokens + 1.0)
     emits = np.arange(max_seqs + 1.0)
     r = np.linspace(0.0, 1.0, 1025)
-    return StepCosts(
-        costs, token_s * tokens, 0.01 * tokens, 0.0 * emits, 0.001 * emits, (1.0 + r**2.5) ** (1 / 2.5)
-    )
+    return StepCosts(costs, token_s * tokens, 0.01 * tokens, 0.0 * emits, 0.001 * emits, (1.0 + r**2.5) ** (1 / 2.5))
 
 
 def workload_of(rows: Sequence[dict[str, Any]], unit: int = 4) -> Workload:
@@ -139,6 +137,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         replicas=replicas,
         balancer=draw(st.sampled_from(BALANCERS)),
         telemetry_lag_s=draw(st.sampled_from([0.0, 0.0, 0.5, 1.3])),
+        cold_start_s=draw(st.sampled_from([0.0, 0.0, 0.3])),
         window_tokens=draw(st.sampled_from([0, 0, 1, 5, 12])),
         engine=engine,
     )

@@ -108,7 +108,9 @@ def test_missing_trace(nearfar: Run, scenario: Path) -> None:
         ("arrival_s,prompt_tokens,output_tokens\n0,nan,2\n", ("NaN",)),
     ],
 )
-def test_traces_without_a_usable_row(nearfar: Run, scenario: Path, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+def test_traces_without_a_usable_row(
+    nearfar: Run, scenario: Path, tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
     result = nearfar("simulate", str(scenario), "--trace", trace(tmp_path, text))
     assert result[0] == 2
     assert "Traceback" not in result[2]

@@ -46,5 +46,5 @@ def test_it_follows_the_variable_and_falls_back_when_it_cannot_be_written(tmp_pa
 def test_other_peoples_functions_keep_their_own_cache() -> None:
     from numba.core import config
 
-    assert config.CACHE_DIR != str(compiled.cache_folder)
-    assert numba.config.CACHE_DIR != str(compiled.cache_folder)
+    assert str(compiled.cache_folder) != config.CACHE_DIR
+    assert str(compiled.cache_folder) != numba.config.CACHE_DIR

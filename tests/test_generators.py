@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from profiles.errors import UserError
-from sim.distributions import Lengths
-from sim.draws import draw_lengths
-from sim.generators import build_workload, stream
-from sim.workload import Workload
-from sim.workload_spec import WorkloadSpec
+from sim.workloads.distributions import Lengths
+from sim.workloads.draws import draw_lengths
+from sim.workloads.generators import build_workload, stream
+from sim.workloads.spec import WorkloadSpec
+from sim.workloads.workload import Workload
 
 HERE = Path()
 POISSON = {"kind": "poisson", "rate_rps": 5}
@@ -165,9 +165,7 @@ def test_a_turn_begins_with_the_turn_before() -> None:
         before = workload.after[request]
         assert before == request - 1
         assert workload.session[before] == workload.session[request]
-        assert (
-            workload.prompt_tokens[request] > workload.prompt_tokens[before] + workload.output_tokens[before]
-        )
+        assert workload.prompt_tokens[request] > workload.prompt_tokens[before] + workload.output_tokens[before]
         names = names_of(workload, int(before))
         assert names_of(workload, int(request))[: len(names)] == names
     np.testing.assert_array_equal(workload.named_tokens, workload.prompt_tokens + workload.output_tokens)
@@ -322,7 +320,7 @@ def test_a_trace_of_the_specification_and_of_the_caller(tmp_path: Path) -> None:
     for case in (recorded, spec(patience_s=6, priority=2, requests=77)):
         workload = build_workload(case, seed=1, base_folder=HERE, trace=tmp_path / "given.csv")
         assert workload.prompt_tokens.tolist() == [9, 8]
-        assert workload.arrival_s.tolist() == [0, 1]
+        assert workload.arrival_s.tolist() == [0, 0.5 if case is recorded else 1], "its time_scale stays"
         assert workload.patience_s.tolist() == [6, 6]
         assert workload.priority.tolist() == [2, 2]
     with pytest.raises(UserError, match="does not exist"):

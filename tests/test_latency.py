@@ -129,9 +129,7 @@ def test_sliding_layers_stop_growing_at_the_window() -> None:
 
 def test_collectives_over_pcie_without_peer_to_peer_are_slower_than_over_nvlink() -> None:
     pcie = step_time(built("tensor-parallel over PCIe"), decodes(32, 500))
-    nvlink = step_time(
-        deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", tensor_parallel=2), decodes(32, 500)
-    )
+    nvlink = step_time(deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", tensor_parallel=2), decodes(32, 500))
     assert pcie.collectives_s > 2 * nvlink.collectives_s > 0
     assert pcie.collectives_s > 64 * 20e-6  # two all-reduces a layer, 20 us and more each
 
@@ -156,7 +154,7 @@ def test_precision_shrinks_weights_and_cache() -> None:
 
 
 def test_kv_blocks_of_a_real_engine() -> None:
-    # vLLM 0.19, RTX 4090, Llama-3.1-8B in bf16, 0.9 of the memory, 2048 tokens a step: 2588 blocks of 16 (run metadata).
+    # vLLM 0.19, RTX 4090, Llama-3.1-8B in bf16, 0.9 of the memory, 2048 tokens a step: 2588 blocks (run metadata).
     deployment = deploy(CATALOGUE, model="llama-3.1-8b", accelerator="rtx-4090")
     memory = deployment.memory(max_num_batched_tokens=2048)
     assert memory.kv_blocks(utilization=0.9, max_num_seqs=256, block_size=16) == pytest.approx(2588, rel=0.02)

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sim.columns import SUMMARY, metrics_markdown
-from sim.invariants import INVARIANTS, invariants_markdown
 from sim.kernels import state
-from sim.metrics import check_invariants, interval, summarise, summarise_seeds
-from sim.outcome import DeploymentFacts, Outcome, Slo
 from sim.plane import DataPlane
 from sim.pool import EngineSettings, PoolSettings
-from sim.screen import screen
-from sim.seeds import student_t95
-from sim.timeline import area_in_bins, build_timeline, mean_number
+from sim.results.columns import SUMMARY, metrics_markdown
+from sim.results.invariants import INVARIANTS, invariants_markdown
+from sim.results.metrics import check_invariants, interval, summarise, summarise_seeds
+from sim.results.outcome import DeploymentFacts, Outcome, Slo
+from sim.results.screen import screen
+from sim.results.seeds import student_t95
+from sim.results.timeline import area_in_bins, build_timeline, mean_number
 from tests.scenarios import Scenario, run_plane, scenarios, step_costs, workload_of
 
 ROOT = Path(__file__).parents[1]

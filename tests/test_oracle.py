@@ -18,7 +18,7 @@ import pytest
 
 from profiles.errors import UserError
 from sim.pool import BALANCERS, EngineSettings, PoolSettings, StepShape
-from sim.workload import Provenance, Workload
+from sim.workloads.workload import Provenance, Workload
 from tests.oracle import OracleResult, ReplicaView, RequestView, Stalled, run_oracle
 from tests.oracle.batches import Batch
 from tests.oracle.blocks import BlockPool
@@ -51,9 +51,7 @@ def workload_of(asks: Sequence[Ask], unit: int = 4) -> Workload:
         patience_s=np.array([ask.patience for ask in asks], dtype=np.float64),
         deadline_s=np.array([ask.deadline for ask in asks], dtype=np.float64),
         session=np.full(len(asks), -1, dtype=np.int64),
-        named_tokens=np.array(
-            [len(ask.names) * unit if ask.named < 0 else ask.named for ask in asks], dtype=np.int64
-        ),
+        named_tokens=np.array([len(ask.names) * unit if ask.named < 0 else ask.named for ask in asks], dtype=np.int64),
         name_start=starts.astype(np.int64),
         name_ids=np.array([name for ask in asks for name in ask.names], dtype=np.int64),
         name_unit_tokens=unit,
@@ -99,9 +97,7 @@ def run(
     pool = PoolSettings(
         replicas=replicas, balancer=balancer, telemetry_lag_s=lag, window_tokens=window, engine=settings
     )
-    result = run_oracle(
-        workload_of(asks, unit), pool, step_model, uniform=uniform, controls=controls, policy=policy
-    )
+    result = run_oracle(workload_of(asks, unit), pool, step_model, uniform=uniform, controls=controls, policy=policy)
     for replica in result.replicas:  # every block is free or held, whatever happened
         assert replica.free_blocks + replica.used_blocks == settings.kv_blocks
         if all(state == "completed" for state in result.state):
@@ -483,9 +479,7 @@ def random_case(seed: int) -> tuple[list[Ask], dict[str, Any]]:
         "replicas": dice.randint(1, 3),
         "balancer": dice.choice([rule for rule in BALANCERS if rule != "python"]),
         "lag": dice.choice([0.0, 0.7]),
-        "controls": [
-            (dice.randint(0, 40) / 2, dice.choice(["fail", "repair"]), 0) for _ in range(dice.choice([0, 4]))
-        ],
+        "controls": [(dice.randint(0, 40) / 2, dice.choice(["fail", "repair"]), 0) for _ in range(dice.choice([0, 4]))],
         "max_num_seqs": dice.choice([1, 2, 8]),
         "max_num_batched_tokens": budget if chunked else 64,
         "chunked_prefill": chunked,

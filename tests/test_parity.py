@@ -11,7 +11,12 @@ from sim.kernels.draws import uniform
 from tests.oracle import run_oracle
 from tests.scenarios import Scenario, odd_policy, run_plane, scenarios, step_model
 
-STATES = {state.COMPLETED: "completed", state.REJECTED: "rejected", state.ABANDONED: "abandoned", state.FAILED: "failed"}
+STATES = {
+    state.COMPLETED: "completed",
+    state.REJECTED: "rejected",
+    state.ABANDONED: "abandoned",
+    state.FAILED: "failed",
+}
 CI, LONG = 1_000, 100_000
 
 

@@ -69,9 +69,7 @@ def test_every_shipped_file_is_a_sourced_record_named_like_its_file(shipped: Cat
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_shipped_file_names_a_path_of_some_machine(path: Path) -> None:
-    assert not re.search(
-        r"/(work|home|root|tmp|Users|mnt)/|\.\./|[A-Z]:\\|shared/", path.read_text(encoding="utf-8")
-    )
+    assert not re.search(r"/(work|home|root|tmp|Users|mnt)/|\.\./|[A-Z]:\\|shared/", path.read_text(encoding="utf-8"))
 
 
 def test_everything_that_should_ship_does(shipped: Catalogue) -> None:
@@ -221,9 +219,7 @@ def test_an_unknown_kind_meets_the_nearest_known_one(shipped: Catalogue) -> None
     ("accelerator", "engine"),
     [("RTX4090", "vllm-rtx-4090"), ("h100", "vllm-hopper"), ("h20", "vllm"), ("a100", "vllm")],
 )
-def test_the_record_that_lists_the_accelerator_goes_first(
-    shipped: Catalogue, accelerator: str, engine: str
-) -> None:
+def test_the_record_that_lists_the_accelerator_goes_first(shipped: Catalogue, accelerator: str, engine: str) -> None:
     found = shipped.engine("vLLM", accelerator)
     assert found.name == engine
     assert found.generic == (engine == "vllm")
@@ -288,9 +284,7 @@ def test_provenance_of_a_field_that_does_not_exist_is_refused(tmp_path: Path) ->
 def test_a_record_shadows_and_extends_its_namesake(tmp_path: Path) -> None:
     text = "kind: accelerator\nname: h100\nextends: h100\nsource: my bill\nconfidence: measured\n"
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "deep" / "er" / "any.yml").write_text(
-        text + "price_usd_per_hour: 1.5\nlink: {latency_us: 2}\n"
-    )
+    (tmp_path / "deep" / "er" / "any.yml").write_text(text + "price_usd_per_hour: 1.5\nlink: {latency_us: 2}\n")
     catalogue, shipped = Catalogue(tmp_path), Catalogue()
     mine, theirs = catalogue.accelerator("NVIDIA H100 80GB HBM3"), shipped.accelerator("h100")
     assert (mine.price_usd_per_hour, mine.link.latency_us, mine.link.bandwidth_gb_s) == (1.5, 2, 450)

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sim.metrics import check_invariants, summarise
-from sim.outcome import DeploymentFacts, Outcome, Slo
-from sim.report import report_html, workload_sha256
-from sim.report_charts import Series, bar_chart, cdf_chart, line_chart
-from sim.timeline import build_timeline
+from sim.results.metrics import check_invariants, summarise
+from sim.results.outcome import DeploymentFacts, Outcome, Slo
+from sim.results.report import report_html, workload_sha256
+from sim.results.report_charts import Series, bar_chart, cdf_chart, line_chart
+from sim.results.timeline import build_timeline
 from tests.scenarios import workload_of
 from tests.test_metrics import ROOMY, THREE, outcome_of, steady
 

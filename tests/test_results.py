@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import sim.results as results
+import sim.results.files as results
 from profiles.errors import UserError
-from sim.columns import REQUESTS, TIMELINE, VOLATILE
-from sim.metrics import summarise
-from sim.outcome import Outcome
-from sim.results import FILES, request_table, timeline_table, write_results
+from sim.results.columns import REQUESTS, TIMELINE, VOLATILE
+from sim.results.files import FILES, request_table, timeline_table, write_results
+from sim.results.metrics import summarise
+from sim.results.outcome import Outcome
 from tests.test_metrics import ROOMY, outcome_of, steady
 
 MIXED = (

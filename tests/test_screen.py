@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sim.metrics import summarise
-from sim.outcome import Slo
-from sim.screen import screen
-from sim.words import duration, figure, percent
+from sim.results.metrics import summarise
+from sim.results.outcome import Slo
+from sim.results.screen import screen
+from sim.results.words import duration, figure, percent
 from tests.test_metrics import ROOMY, outcome_of, steady
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import nearfar
-from sim.metrics import check_invariants
+from sim.results.metrics import check_invariants
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -33,14 +33,40 @@ SMALL: dict[str, Any] = {
     },
     "slo": {"ttft_s": 1.0, "tpot_s": 0.05},
 }
-KEYS = """requests completed rejected abandoned failed dropped ttft_s tpot_s e2e_s queue_s throughput_tok_s goodput_rps
-slo_attainment gpu_utilization kv_utilization preemptions prefix_hit_rate energy_j_per_request cost_usd_per_1k_requests
-verdict binding_constraint assumed wall_s engine_s requests_per_s""".split()
+KEYS = [
+    "requests",
+    "completed",
+    "rejected",
+    "abandoned",
+    "failed",
+    "dropped",
+    "ttft_s",
+    "tpot_s",
+    "e2e_s",
+    "queue_s",
+    "throughput_tok_s",
+    "goodput_rps",
+    "slo_attainment",
+    "gpu_utilization",
+    "kv_utilization",
+    "preemptions",
+    "prefix_hit_rate",
+    "energy_j_per_request",
+    "cost_usd_per_1k_requests",
+    "verdict",
+    "binding_constraint",
+    "assumed",
+    "wall_s",
+    "engine_s",
+    "requests_per_s",
+]
 ROOT = Path(__file__).parents[1]
 
 
 def nearfar_command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "cli", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments], cwd=cwd, capture_output=True, text=True, check=True
+    )
 
 
 def test_the_summary_has_what_it_promises() -> None:
@@ -160,9 +186,9 @@ def test_every_kind_of_arrivals_runs(arrivals: str) -> None:
 def test_prefix_affinity_hits_more_than_random() -> None:
     workload = {**SMALL["workload"], "arrivals": {"kind": "sessions", "rate_rps": 2, "turns": 6, "think_s": 2}}
     rates = {
-        balancer: nearfar.simulate(
-            {**SMALL, "workload": workload}, set={"pools.cloud.balancer": balancer}
-        ).summary["prefix_hit_rate"]
+        balancer: nearfar.simulate({**SMALL, "workload": workload}, set={"pools.cloud.balancer": balancer}).summary[
+            "prefix_hit_rate"
+        ]
         for balancer in ("random", "prefix-affinity")
     }
     assert rates["prefix-affinity"] > rates["random"] * 1.2

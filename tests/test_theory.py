@@ -30,12 +30,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim.generators import stream
 from sim.kernels.state import ABANDONED, COMPLETED, QUEUE_FULL, REJECTED
 from sim.kernels.step_cost import STEP_COSTS
 from sim.plane import DataPlane, StepCosts
 from sim.pool import Balancer, EngineSettings, PoolSettings
-from sim.workload import Floats, Ints, Provenance, Workload
+from sim.workloads.generators import stream
+from sim.workloads.workload import Floats, Ints, Provenance, Workload
 
 RUNS = 30
 Z = 4.5

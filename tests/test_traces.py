@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiles.errors import UserError
-from sim.distributions import ExponentialSeconds, PriorityWeights
-from sim.traces import read_trace
-from sim.workload import Workload
+from sim.workloads.distributions import ExponentialSeconds, PriorityWeights
+from sim.workloads.traces import read_trace
+from sim.workloads.workload import Workload
 
 HEADER = "arrival_s,prompt_tokens,output_tokens\n"
 PLAIN = HEADER + "0,10,1\n1,20,2\n3,30,3\n"
@@ -72,11 +72,7 @@ BURST_NEW = (
     "7,9,1.5,ChatGPT,5,18,23,Conversation log\n"
     "8,17,1.5,ChatGPT,6,18,24,Conversation log\n"
 )
-VIDUR = (
-    "request_id,arrived_at,num_prefill_tokens,num_decode_tokens,e2e_s\n"
-    "0,0.25,395,112,2.5\n"
-    "1,0.75,1030,403,9\n"
-)
+VIDUR = "request_id,arrived_at,num_prefill_tokens,num_decode_tokens,e2e_s\n0,0.25,395,112,2.5\n1,0.75,1030,403,9\n"
 VLLM = "".join(
     json.dumps({"id": "a", "input_toks": p, "output_toks": o, "arrival_time": t, "queued_ts": q}) + "\n"
     for p, o, t, q in [(23, 5, 1787267980.08, 100.5), (24, 6, 1787267980.99, 101.75)]
@@ -132,9 +128,7 @@ def test_the_same_rows_as_json(tmp_path: Path) -> None:
     ]
     rows.append({"OUTPUT_TOKENS": "4", "arrival_s": 2, "prompt_tokens": True})
     rows.append({"output_tokens": "4", "arrival_s": 2, "prompt_tokens": 11})
-    workload = read_trace(
-        write(tmp_path, "{broken\n" + "\n".join(map(json.dumps, rows)) + "\n[1]\n" + "[" * 99999)
-    )
+    workload = read_trace(write(tmp_path, "{broken\n" + "\n".join(map(json.dumps, rows)) + "\n[1]\n" + "[" * 99999))
     assert workload.prompt_tokens.tolist() == [9, 11]
     assert workload.provenance.dropped == {"malformed row": 5}
     assert balanced(workload)
@@ -300,10 +294,7 @@ def test_vllm_without_queued_ts_uses_arrival_time(tmp_path: Path) -> None:
 
 def test_columns_of_its_own_win_over_what_is_given(tmp_path: Path) -> None:
     header = HEADER.strip() + ",priority,patience_s,deadline_s,session\n"
-    text = (
-        header
-        + "0,1,1,2,5,inf,a\n1,1,1,,,,\n2,1,1,0,,9.5,a\n3,1,1,8,1,1,b\n4,1,1,1,-1,1,b\n5,1,1,1,nan,1,b\n"
-    )
+    text = header + "0,1,1,2,5,inf,a\n1,1,1,,,,\n2,1,1,0,,9.5,a\n3,1,1,8,1,1,b\n4,1,1,1,-1,1,b\n5,1,1,1,nan,1,b\n"
     workload = read_trace(write(tmp_path, text), priority=3, patience_s=7, deadline_s=8)
     assert workload.priority.tolist() == [2, 3, 0]
     assert workload.patience_s.tolist() == [5, 7, 7]
@@ -315,9 +306,7 @@ def test_columns_of_its_own_win_over_what_is_given(tmp_path: Path) -> None:
 def test_random_priority_and_patience_are_seeded(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + "".join(f"{i},1,1\n" for i in range(4000)))
     weights, patience = PriorityWeights(weights={0: 1, 5: 3}), ExponentialSeconds(mean=4)
-    one, same, other = (
-        read_trace(path, seed=seed, priority=weights, patience_s=patience) for seed in (1, 1, 2)
-    )
+    one, same, other = (read_trace(path, seed=seed, priority=weights, patience_s=patience) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.patience_s, same.patience_s)
     np.testing.assert_array_equal(one.priority, same.priority)
     assert (one.patience_s != other.patience_s).all()

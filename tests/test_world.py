@@ -108,4 +108,24 @@ def test_names_that_are_no_prefixes_are_refused() -> None:
     # The name 7 follows 1 in one request and 2 in another.
     rows = [{"prompt": 8, "named": 8, "names": names} for names in ([1, 7], [2, 7])]
     with pytest.raises(UserError, match="predecessors"):
-        DataPlane(workload_of(rows), PoolSettings(engine=EngineSettings(block_size=4)), step_costs(fixed_s=1.0, max_tokens=4096, max_seqs=256))
+        DataPlane(
+            workload_of(rows),
+            PoolSettings(engine=EngineSettings(block_size=4)),
+            step_costs(fixed_s=1.0, max_tokens=4096, max_seqs=256),
+        )
+
+
+def no_yield(_world: World) -> None:
+    """Forgot to yield."""
+
+
+def raises(world: World) -> Generator[Any, Any, None]:
+    yield world.timeout(1.0)
+    raise KeyError("lunch")
+
+
+@pytest.mark.parametrize(("control", "words"), [(no_yield, "not a generator"), (raises, "raised KeyError at 1 s")])
+def test_controls_that_go_wrong_are_told_by_name(control: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words) as told:
+        World(plane_of()).run_to_end([control])
+    assert control.__name__ in str(told.value)

@@ -14,6 +14,15 @@ import numpy as np
 from sim.compiled import kernel
 from sim.kernels.blocks import ceil_div, claim, give_up, hits_in_queue, named_hits, private_hits, publish, take
 from sim.kernels.heap import push_packed, remove_packed, replace_packed
+from sim.kernels.state import (
+    CLASSES,
+    DECODING,
+    NOBODY,
+    PREFILLING,
+    RETIRING,
+    WAITING,
+)
+from sim.kernels.step_cost import step_cost
 from sim.kernels.views import (
     batch_ids,
     batch_tokens,
@@ -30,15 +39,6 @@ from sim.kernels.views import (
     retiring_of,
     zombies_of,
 )
-from sim.kernels.state import (
-    CLASSES,
-    DECODING,
-    NOBODY,
-    PREFILLING,
-    RETIRING,
-    WAITING,
-)
-from sim.kernels.step_cost import step_cost
 
 _STEP_SHIFT = 32
 

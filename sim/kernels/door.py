@@ -13,7 +13,6 @@ from sim.kernels.draws import uniform
 from sim.kernels.heap import push
 from sim.kernels.outcome import end_request
 from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, settle_energy, start_anew, wake
-from sim.kernels.views import replica_of, request_of, timer_heap, zombies_of
 from sim.kernels.state import (
     ABANDONED,
     COMPLETED,
@@ -33,6 +32,7 @@ from sim.kernels.state import (
     TOO_LONG,
     WAITING,
 )
+from sim.kernels.views import replica_of, request_of, timer_heap, zombies_of
 
 # As in sim.pool.BALANCERS, by position.
 ROUND_ROBIN, RANDOM, LEAST_OUTSTANDING, POWER_OF_TWO, PREFIX_AFFINITY, PYTHON = range(6)

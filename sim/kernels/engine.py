@@ -10,8 +10,8 @@ from sim.compiled import kernel
 from sim.kernels.door import PYTHON, choose, dispatch, passes_door, report_load, ring_timer
 from sim.kernels.heap import pop, replace_top
 from sim.kernels.replica import run_replica
-from sim.kernels.views import chained_heap, event_heap, open_arrivals, replica_of, request_of, timer_heap
 from sim.kernels.state import CONTROL, DECIDE, DONE, END, IDLE, PAUSED
+from sim.kernels.views import chained_heap, event_heap, open_arrivals, replica_of, request_of, timer_heap
 
 # External events, in the order of rule T1.
 _NONE, _TICK, _TIMER, _ARRIVAL = range(4)

@@ -6,8 +6,8 @@ from typing import Any
 
 from sim.compiled import kernel
 from sim.kernels.heap import push
-from sim.kernels.views import chained_heap, request_of
 from sim.kernels.state import NOBODY
+from sim.kernels.views import chained_heap, request_of
 
 
 @kernel

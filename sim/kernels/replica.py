@@ -11,6 +11,17 @@ from sim.kernels.batching import compose
 from sim.kernels.blocks import ceil_div, give_up
 from sim.kernels.heap import push
 from sim.kernels.outcome import end_request
+from sim.kernels.state import (
+    CLASSES,
+    COMPLETED,
+    END,
+    IDLE,
+    NO_NAME,
+    NO_REASON,
+    NOBODY,
+    RETIRING,
+    START,
+)
 from sim.kernels.views import (
     bin_of,
     crossings_of,
@@ -24,17 +35,6 @@ from sim.kernels.views import (
     request_of,
     retiring_of,
     table_names_of,
-)
-from sim.kernels.state import (
-    CLASSES,
-    COMPLETED,
-    END,
-    IDLE,
-    NO_NAME,
-    NO_REASON,
-    NOBODY,
-    RETIRING,
-    START,
 )
 
 
@@ -52,7 +52,7 @@ def wake(s: Any, i: int, now: float) -> None:
 
 @kernel
 def begin_step(s: Any, i: int) -> None:
-    """START at the replica's event time (rules S1, S2)."""
+    """START at the replica's event time (rules S1, S2, S5)."""
     replica = replica_of(s, i)
     now = replica.event_s
     if replica.ahead != 0:
@@ -64,6 +64,9 @@ def begin_step(s: Any, i: int) -> None:
     if seconds == 0.0:
         replica.event = IDLE
         return
+    if replica.warm == 0:
+        replica.warm = 1
+        seconds += s.cold_start_s
     replica.executed += 1
     replica.start_s = now
     replica.kv_used = kv_used
@@ -168,6 +171,7 @@ def clear_replica(s: Any, i: int) -> None:
     """Empty slots, queue, blocks and cache."""
     replica = replica_of(s, i)
     replica.event = IDLE
+    replica.warm = 0
     replica.ahead = 0
     replica.outstanding = 0
     replica.waiting = 0
@@ -271,5 +275,3 @@ def drop_event(s: Any, i: int) -> None:
         if value % s.replicas != i:
             push(times, values, s.events, times[e], value)
             s.events += 1
-
-

@@ -87,6 +87,7 @@ REPLICA = np.dtype(
         ("composed", "i8"),  # batches composed so far: the number of the next step
         ("executed", "i8"),  # steps begun so far
         ("up", "i8"),
+        ("warm", "i8"),  # whether it has executed a step since it came up
         # balancer's view
         ("outstanding", "i8"),
         ("reported", "i8"),
@@ -218,6 +219,7 @@ PLANE = np.dtype(
         ("balancer", "i8"),
         ("telemetry_lag_s", "f8"),
         ("window", "i8"),
+        ("cold_start_s", "f8"),
         ("seed", "i8"),
         ("name_unit", "i8"),  # blocks that a name id covers
         ("chains", "i8"),  # whether any request waits for another

@@ -59,6 +59,7 @@ class Replica:
         self.ahead: Batch | None = None  # S2: composed, but not yet executed
         self.began_s: float | None = None  # START of the step that executes
         self.idle = False
+        self.warm = False
 
     def serve(self) -> Generator[simpy.Event, None, None]:
         """The rhythm of a replica: idle, START, END, START, END ... idle; until it fails."""
@@ -71,7 +72,9 @@ class Replica:
                     self.booked.steps += 1
                     if self.pool.engine.async_scheduling:
                         self.ahead = self.composer.compose()  # S2: at once, as if `batch` were computed
-                    yield self.clock.at(self.clock.now + batch.step_s, Kind.END, self.id)
+                    step_s = batch.step_s + (0.0 if self.warm else self.pool.cold_start_s)  # S5
+                    self.warm = True
+                    yield self.clock.at(self.clock.now + step_s, Kind.END, self.id)
                     self.stop_busy()
                     self.end(batch)
                     yield self.clock.at(self.clock.now, Kind.START, self.id)  # S3: a START follows

@@ -10,7 +10,7 @@ from typing import Literal
 import simpy
 
 from sim.pool import EngineSettings
-from sim.workload import Workload
+from sim.workloads.workload import Workload
 from tests.oracle.blocks import Block, Name
 
 __all__ = ["Request", "Sequence", "State", "requests_of"]

@@ -9,7 +9,7 @@ from typing import Literal
 import simpy
 
 from sim.pool import PoolSettings
-from sim.workload import Workload
+from sim.workloads.workload import Workload
 from tests.oracle.balancers import Balance, Policy, Uniform
 from tests.oracle.clock import Clock, Kind
 from tests.oracle.composer import StepModel
@@ -63,9 +63,7 @@ class World:
         self.clock = Clock()
         self.pool = pool
         self.engine = pool.engine
-        self.replicas = [
-            Replica(id, self.clock, pool, step_model, self.complete) for id in range(pool.replicas)
-        ]
+        self.replicas = [Replica(id, self.clock, pool, step_model, self.complete) for id in range(pool.replicas)]
         self.balance = Balance(pool.balancer, self.replicas, pool.telemetry_lag_s, seed, uniform, policy)
         self.requests = list(requests_of(workload, pool.engine, self.clock))
         self.open = len(self.requests)  # not terminal so far, those still to arrive included

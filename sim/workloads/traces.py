@@ -1,6 +1,6 @@
 """Recorded workloads: a trace file in, a `Workload` out.
 
-`read_trace` knows the layouts of `sim.trace_layouts` by their column names, never by the file's name. What it
+`read_trace` knows the layouts of `sim.workloads.trace_layouts` by their column names, never by the file's name. What it
 assumes or repairs on the way stands in the workload's provenance: rows dropped by reason, rows put in order,
 stamps spread, the shift of the first arrival to 0 s, repetitions.
 """
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import UserError
-from sim.distributions import NO_LIMIT, ConstantSeconds, Priority, Seconds
-from sim.draws import draw_priority, draw_seconds
-from sim.streams import stream
-from sim.trace_file import TraceFile
-from sim.trace_layouts import Layout, TraceColumns, detect
-from sim.trace_names import NAME_UNIT_TOKENS, Names, chain_names
-from sim.trace_rows import BEYOND, MALFORMED, REASONS, TOO_LONG, Block, RowDecoder, load_object, split_cells
-from sim.workload import Floats, Ints, Provenance, Workload
+from sim.workloads.distributions import NO_LIMIT, ConstantSeconds, Priority, Seconds
+from sim.workloads.draws import draw_priority, draw_seconds
+from sim.workloads.streams import stream
+from sim.workloads.trace_file import TraceFile
+from sim.workloads.trace_layouts import Layout, TraceColumns, detect
+from sim.workloads.trace_names import NAME_UNIT_TOKENS, Names, chain_names
+from sim.workloads.trace_rows import BEYOND, MALFORMED, REASONS, TOO_LONG, Block, RowDecoder, load_object, split_cells
+from sim.workloads.workload import Floats, Ints, Provenance, Workload
 
 __all__ = ["read_trace"]
 
@@ -226,9 +226,7 @@ def _spread(stamps: NDArray[Any], layout: Layout, notes: list[str]) -> NDArray[A
     step = min(float(gaps[gaps > 0].min()), grid) if gaps.any() else grid
     _, first, count = np.unique(stamps, return_index=True, return_counts=True)
     place = np.arange(len(stamps)) - np.repeat(first, count)
-    notes.append(
-        f"rows that share a stamp were spread evenly over {step / layout.stamps_per_s:g} s ({shared} moved)"
-    )
+    notes.append(f"rows that share a stamp were spread evenly over {step / layout.stamps_per_s:g} s ({shared} moved)")
     return stamps + step * place / np.repeat(count, count)
 
 

@@ -19,15 +19,15 @@ import numpy as np
 import yaml
 
 from sim.kernels.state import COMPLETED
-from sim.outcome import Outcome
-from sim.report_charts import Series, bar_chart, cdf_chart, line_chart
-from sim.timeline import Timeline
-from sim.words import count, duration, figure, percent
-from sim.workload import Workload
+from sim.results.outcome import Outcome
+from sim.results.report_charts import Series, bar_chart, cdf_chart, line_chart
+from sim.results.timeline import Timeline
+from sim.results.words import count, duration, figure, percent
+from sim.workloads.workload import Workload
 
 __all__ = ["report_html", "workload_sha256"]
 
-_PAGE = Path(__file__).parent / "data" / "report.html"
+_PAGE = Path(__file__).parent / "report.html"
 _LATENCIES = (
     ("ttft_s", "Time to first token"),
     ("tpot_s", "Time per output token"),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.words import count, duration, figure
+from sim.results.words import count, duration, figure
 
 __all__ = ["Series", "bar_chart", "cdf_chart", "line_chart"]
 

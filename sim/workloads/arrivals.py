@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from profiles.errors import UserError
-from sim.streams import stream
-from sim.workload import Floats
-from sim.workload_spec import MAX_REQUESTS, Diurnal, Gamma, Poisson, Weibull
+from sim.workloads.spec import MAX_REQUESTS, Diurnal, Gamma, Poisson, Weibull
+from sim.workloads.streams import stream
+from sim.workloads.workload import Floats
 
 __all__ = ["open_loop", "poisson_starts"]
 
@@ -21,9 +21,7 @@ OpenLoop = Poisson | Gamma | Weibull | Diurnal
 BATCH = 1 << 16
 
 
-def open_loop(
-    arrivals: OpenLoop, *, seed: int, requests: int | None = None, duration_s: float | None = None
-) -> Floats:
+def open_loop(arrivals: OpenLoop, *, seed: int, requests: int | None = None, duration_s: float | None = None) -> Floats:
     """Arrival instants in seconds, ascending: the first `requests`, or all up to `duration_s`."""
     if duration_s is not None and arrivals.rate_rps * duration_s > MAX_REQUESTS:
         raise UserError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sim.verdict import VERDICTS
+from sim.results.verdict import VERDICTS
 
 __all__ = ["interval", "summarise_seeds"]
 

@@ -4,7 +4,7 @@
     DeploymentFacts           what a replica is made of, what it costs and draws, how far to trust it
     Slo                       the limits a request should meet
 
-`sim.metrics` turns an Outcome into figures, `sim.results` into files.
+`sim.results.metrics` turns an Outcome into figures, `sim.results.files` into files.
 """
 
 from __future__ import annotations

@@ -112,9 +112,7 @@ def detect(spelled: Sequence[str], path: Path) -> TraceColumns:
         raise _unknown(spelled, columns, path)
     if len(fitting) > 1:
         kinds = " and ".join(layout.kind for layout in fitting)
-        raise UserError(
-            f"the columns of {path} fit more than one layout: {kinds}", next_step="remove one set"
-        )
+        raise UserError(f"the columns of {path} fit more than one layout: {kinds}", next_step="remove one set")
     layout = fitting[0]
     stamp = next(name for name in layout.stamp if name in columns)
     wanted: list[tuple[Field, str]] = [("stamp", stamp), ("prompt", layout.prompt), ("output", layout.output)]

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sim.words import count, duration, figure, percent
+from sim.results.words import count, duration, figure, percent
 
 __all__ = ["screen"]
 
@@ -46,8 +46,29 @@ def screen(summary: Mapping[str, Any]) -> str:
         _row("confidence", s["confidence"]),
         *_listed("assumed", s["assumed"]),
         *_speed(s),
+        *_seeds(s),
     ]  # fmt: skip
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _seeds(s: Mapping[str, Any]) -> list[str]:
+    """Means and 95 % intervals over several seeds; everything above is the first seed."""
+    if "seeds" not in s:
+        return []
+    merged = s["seeds"]
+    rows = (
+        ("  TTFT mean", merged["ttft_s"]["mean"], duration),
+        ("  TTFT p99", merged["ttft_s"]["p99"], duration),
+        ("  TPOT mean", merged["tpot_s"]["mean"], duration),
+        ("  E2E mean", merged["e2e_s"]["mean"], duration),
+        ("  goodput", merged["goodput_rps"], lambda value: figure(value, "requests/s")),
+    )
+    verdicts = ", ".join(f"{number} x {verdict}" for verdict, number in merged["verdicts"].items() if number)
+    lines = ["", _row(f"{len(merged['seeds'])} seeds", f"{verdicts}; mean and 95 % interval (above: the first seed)")]
+    for label, value, word in rows:
+        if value["low"] is not None:
+            lines.append(_row(label, f"{word(value['mean'])}   [{word(value['low'])}, {word(value['high'])}]"))
+    return lines
 
 
 def _row(label: str, text: str) -> str:

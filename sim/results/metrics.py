@@ -1,4 +1,4 @@
-"""The figures of a run. `sim.columns` defines every one of them; docs/metrics.md is made from it.
+"""The figures of a run. `sim.results.columns` defines every one of them; docs/metrics.md is made from it.
 
 summarise(outcome)        the summary: plain numbers and words, ready for JSON
 summarise_seeds(list)     the same with confidence intervals over several seeds
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.invariants import check_invariants
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED
-from sim.outcome import Outcome, Slo
-from sim.seeds import interval, summarise_seeds
-from sim.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
-from sim.verdict import Losses, judge
+from sim.results.invariants import check_invariants
+from sim.results.outcome import Outcome, Slo
+from sim.results.seeds import interval, summarise_seeds
+from sim.results.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
+from sim.results.verdict import Losses, judge
 
 __all__ = ["check_invariants", "interval", "summarise", "summarise_seeds"]
 
@@ -35,7 +35,7 @@ _OF_STATE = {
 
 
 def summarise(outcome: Outcome, timeline: Timeline | None = None) -> dict[str, Any]:
-    """The summary of a finished run, with the keys of `sim.columns.SUMMARY` in that order.
+    """The summary of a finished run, with the keys of `sim.results.columns.SUMMARY` in that order.
 
     Every value is a plain number, text, list, dict or None. `timeline` saves building it again. Raises
     ValueError when a request is not terminal.

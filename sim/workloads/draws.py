@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.distributions import (
+from sim.workloads.distributions import (
     MAX_TOKENS,
     Constant,
     ConstantSeconds,
@@ -25,7 +25,7 @@ from sim.distributions import (
     Seconds,
     Uniform,
 )
-from sim.workload import Floats, Ints
+from sim.workloads.workload import Floats, Ints
 
 __all__ = ["draw_lengths", "draw_priority", "draw_seconds"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sim.kernels.state import COMPLETED
-from sim.timeline import Timeline, busy_seconds, mean_number, span_of, up_seconds
-from sim.words import percent
+from sim.results.timeline import Timeline, busy_seconds, mean_number, span_of, up_seconds
+from sim.results.words import percent
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
@@ -93,8 +93,9 @@ def judge(plane: DataPlane, timeline: Timeline, losses: Losses, slo_attainment: 
     ]
     load = max(loads.slots, loads.kv, loads.compute, sum(loads.blocked.values()))
     if not signs:
-        slots, kv = percent(loads.slots), percent(loads.kv)
-        text = f"at the busiest, {slots} of the slots and {kv} of the KV blocks were in use"
+        slots, kv, compute = percent(loads.slots), percent(loads.kv), percent(loads.compute)
+        text = f"at the busiest, {slots} of the slots and {kv} of the KV blocks were in use; "
+        text += f"the tokens would fill {compute} of the time in full steps"
         return Judgement("OK", text, "none", max(0.0, 1.0 - load))
     worst = max(sign.severity for sign in signs)
     chosen = [sign for sign in signs if sign.severity == worst]

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.distributions import (
+from sim.workloads.distributions import (
     MAX_TOKENS,
     NO_LIMIT,
     ConstantSeconds,

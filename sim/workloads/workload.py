@@ -1,6 +1,6 @@
 """A workload: who asks, when, and for how much. Plain arrays, one row a request.
 
-Traces (`sim.traces`) and generators (`sim.generators`) both end here; the data plane starts here.
+Traces (`sim.workloads.traces`) and generators (`sim.workloads.generators`) both end here; the data plane starts here.
 """
 
 from __future__ import annotations

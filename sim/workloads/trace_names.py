@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.workload import Ints
+from sim.workloads.workload import Ints
 
 __all__ = ["NAME_UNIT_TOKENS", "Names", "chain_names"]
 
@@ -63,9 +63,7 @@ def chain_names(hashes: NDArray[Any] | None, prompt: Ints, notes: list[str]) -> 
         notes.append(f"{odd} rows hold another number of hash_ids than their prompt has blocks of 512 tokens")
     relabelled = len(known) - len({block for _, block in known})
     if relabelled:
-        notes.append(
-            f"{relabelled} blocks got a name of their own because one hash follows different prefixes"
-        )
+        notes.append(f"{relabelled} blocks got a name of their own because one hash follows different prefixes")
     start = np.cumsum(counts) - counts
     tokens = np.minimum(prompt, counts * NAME_UNIT_TOKENS)
     return Names(tokens, start, np.array(ids, dtype=np.int64), len(known))

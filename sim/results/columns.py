@@ -2,7 +2,7 @@
 
 The Parquet schemas and docs/metrics.md are made from these tables:
 
-    python -m sim.columns > docs/metrics.md
+    python -m sim.results.columns > docs/metrics.md
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def metrics_markdown() -> str:
     symbols = "\n".join(f"| {symbol} | {meaning} |" for symbol, meaning in SYMBOLS)
     return f"""# Metrics
 
-Made from `sim/columns.py` by `python -m sim.columns`; edit there.
+Made from `sim/results/columns.py` by `python -m sim.results.columns`; edit there.
 
 ## Symbols
 

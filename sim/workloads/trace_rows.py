@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.distributions import MAX_TOKENS
-from sim.trace_layouts import Field, TraceColumns, normalise
+from sim.workloads.distributions import MAX_TOKENS
+from sim.workloads.trace_layouts import Field, TraceColumns, normalise
 
 __all__ = ["REASONS", "Block", "RowDecoder", "ticks_of"]
 
@@ -55,9 +55,7 @@ class RowDecoder:
         self._sessions: dict[str, int] = {}
 
     def decode(self, lines: Sequence[str]) -> Block:
-        rows = (
-            [load_object(line) for line in lines] if self._is_json else [split_cells(line) for line in lines]
-        )
+        rows = [load_object(line) for line in lines] if self._is_json else [split_cells(line) for line in lines]
         try:
             block = self._by_column(rows, lines)
         except (ValueError, TypeError, KeyError, IndexError, OverflowError):
@@ -74,9 +72,7 @@ class RowDecoder:
                 raise _BadRowError(MALFORMED)
             table = list(zip(*rows, strict=True))
             picked = [list(table[position]) for position in columns.positions]
-        return {
-            field: self._column(field, cells) for field, cells in zip(columns.fields, picked, strict=True)
-        }
+        return {field: self._column(field, cells) for field, cells in zip(columns.fields, picked, strict=True)}
 
     def _column(self, field: Field, cells: list[Any]) -> NDArray[Any]:
         if field == "names":
@@ -85,9 +81,7 @@ class RowDecoder:
             return np.array([self._session(cell) for cell in cells], dtype=np.int64)
         if field == "stamp" and self.columns.layout.dated:
             return np.array([ticks_of(cell, self._seconds) for cell in cells], dtype=np.int64)
-        if self._is_json and not set(map(type, cells)) <= (
-            {int} if field in ("prompt", "output") else {int, float}
-        ):
+        if self._is_json and not set(map(type, cells)) <= ({int} if field in ("prompt", "output") else {int, float}):
             raise _BadRowError(MALFORMED)
         if field in ("prompt", "output"):
             counts = np.array(cells if self._is_json else list(map(int, cells)), dtype=np.int64)
@@ -112,13 +106,9 @@ class RowDecoder:
         block: Block = {}
         for index, field in enumerate(self.columns.fields):
             values = [row[index] for row in kept]
-            is_int = field in ("prompt", "output", "session") or (
-                field == "stamp" and self.columns.layout.dated
-            )
+            is_int = field in ("prompt", "output", "session") or (field == "stamp" and self.columns.layout.dated)
             block[field] = (
-                objects(values)
-                if field == "names"
-                else np.array(values, dtype=np.int64 if is_int else np.float64)
+                objects(values) if field == "names" else np.array(values, dtype=np.int64 if is_int else np.float64)
             )
         return block
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.errors import UserError
-from sim.arrivals import open_loop, poisson_starts
-from sim.draws import draw_lengths, draw_priority, draw_seconds
-from sim.streams import stream
-from sim.traces import read_trace
-from sim.workload import Floats, Ints, Provenance, Workload
-from sim.workload_spec import ClosedLoop, Sessions, TraceSpec, WorkloadSpec
+from sim.workloads.arrivals import open_loop, poisson_starts
+from sim.workloads.draws import draw_lengths, draw_priority, draw_seconds
+from sim.workloads.spec import ClosedLoop, Sessions, TraceSpec, WorkloadSpec
+from sim.workloads.streams import stream
+from sim.workloads.traces import read_trace
+from sim.workloads.workload import Floats, Ints, Provenance, Workload
 
 __all__ = ["build_workload", "stream"]
 
@@ -90,9 +90,7 @@ def _closed_loop(spec: WorkloadSpec, loop: ClosedLoop, seed: int) -> Workload:
     after[:clients] = -1
     prompt, output = _lengths(spec, n, seed)
     notes = () if clients == loop.clients else (f"{n} requests keep only {n} of {loop.clients} clients busy",)
-    return _finished(
-        spec, seed, loop.kind, arrival_s=think_s, prompt=prompt, output=output, after=after, notes=notes
-    )
+    return _finished(spec, seed, loop.kind, arrival_s=think_s, prompt=prompt, output=output, after=after, notes=notes)
 
 
 def _sessions(spec: WorkloadSpec, sessions: Sessions, seed: int) -> Workload:
@@ -111,9 +109,7 @@ def _sessions(spec: WorkloadSpec, sessions: Sessions, seed: int) -> Workload:
     own = place - np.repeat(np.arange(len(units), dtype=np.int64) * system_units, units)
     notes = [f"{len(units)} conversations"]
     if system_units * unit != sessions.system_tokens:
-        notes.append(
-            f"system prompt rounded up from {sessions.system_tokens} to {system_units * unit} tokens"
-        )
+        notes.append(f"system prompt rounded up from {sessions.system_tokens} to {system_units * unit} tokens")
     return _finished(
         spec,
         seed,

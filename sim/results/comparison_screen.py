@@ -35,9 +35,7 @@ def _cell(variant: dict[str, Any], metric: str) -> str:
     if value is None:
         return "-"
     difference = variant.get("difference", {}).get(metric)
-    certain = difference is not None and (
-        (difference["low"] or 0.0) > 0.0 or (difference["high"] or 0.0) < 0.0
-    )
+    certain = difference is not None and ((difference["low"] or 0.0) > 0.0 or (difference["high"] or 0.0) < 0.0)
     mark = "*" if certain else " "
     half = "" if value["low"] is None else f" ± {(value['high'] - value['low']) / 2:.2g}"
     return f"{value['mean']:.4g}{half}{mark}"

@@ -1,6 +1,6 @@
 """What must hold in every run, numbered; docs/invariants.md is made from this table:
 
-    python -m sim.invariants > docs/invariants.md
+    python -m sim.results.invariants > docs/invariants.md
 
 Each is checked on the arrays of a finished run, by arithmetic that the engine does not use.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED, REPLICA_LOST
-from sim.outcome import Outcome
-from sim.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
+from sim.results.outcome import Outcome
+from sim.results.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
@@ -236,8 +236,8 @@ def invariants_markdown() -> str:
     rows = "\n".join(f"| {i.number} | {i.name} | {i.statement} | `{i.test}` |" for i in INVARIANTS)
     return f"""# Invariants
 
-Made from `sim/invariants.py` by `python -m sim.invariants`; edit there. All but the last are checked on every
-run, and the report shows the result.
+Made from `sim/results/invariants.py` by `python -m sim.results.invariants`; edit there. All but the last are checked
+on every run, and the report shows the result.
 
 | number | name | statement | test |
 |---|---|---|---|

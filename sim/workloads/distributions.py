@@ -155,12 +155,8 @@ def _finite(value: ConstantSeconds | ExponentialSeconds) -> ConstantSeconds | Ex
 
 
 Seconds = ConstantSeconds | ExponentialSeconds
-Limit = Annotated[
-    Seconds, Field(discriminator="kind"), BeforeValidator(_plain_number), AfterValidator(_limit)
-]
-Think = Annotated[
-    Seconds, Field(discriminator="kind"), BeforeValidator(_plain_number), AfterValidator(_finite)
-]
+Limit = Annotated[Seconds, Field(discriminator="kind"), BeforeValidator(_plain_number), AfterValidator(_limit)]
+Think = Annotated[Seconds, Field(discriminator="kind"), BeforeValidator(_plain_number), AfterValidator(_finite)]
 NO_LIMIT = ConstantSeconds(value=math.inf)
 
 

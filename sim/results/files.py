@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from profiles.errors import UserError
-from sim.columns import REQUESTS, TIMELINE, VOLATILE, Column
-from sim.invariants import check_invariants
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED
-from sim.outcome import Outcome
-from sim.report import report_html
-from sim.timeline import Timeline, build_timeline
+from sim.results.columns import REQUESTS, TIMELINE, VOLATILE, Column
+from sim.results.invariants import check_invariants
+from sim.results.outcome import Outcome
+from sim.results.report import report_html
+from sim.results.timeline import Timeline, build_timeline
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
@@ -53,7 +53,7 @@ Writer = Callable[[IO[bytes]], None]
 
 
 def request_table(plane: DataPlane) -> pa.Table:
-    """One row a request with the columns `sim.columns.REQUESTS`; what does not apply is null."""
+    """One row a request with the columns `sim.results.columns.REQUESTS`; what does not apply is null."""
     r = plane.requests
     done = r["status"] == COMPLETED
     arrival, scheduled, first, finish = (r[name] for name in ("arrival", "scheduled", "first_token", "finish"))
@@ -84,7 +84,7 @@ def request_table(plane: DataPlane) -> pa.Table:
 
 
 def timeline_table(plane: DataPlane, timeline: Timeline | None = None) -> pa.Table:
-    """One row a bin with the columns `sim.columns.TIMELINE`. `timeline` saves building it again."""
+    """One row a bin with the columns `sim.results.columns.TIMELINE`. `timeline` saves building it again."""
     timeline = timeline or build_timeline(plane)
     return _table(TIMELINE, {column.name: getattr(timeline, column.name) for column in TIMELINE})
 

@@ -1,0 +1,1 @@
+"""What a run amounts to: figures, verdict, tables, files, the report."""
