@@ -94,8 +94,7 @@ def judge(plane: DataPlane, timeline: Timeline, losses: Losses, slo_attainment: 
     load = max(loads.slots, loads.kv, loads.compute, sum(loads.blocked.values()))
     if not signs:
         slots, kv, compute = percent(loads.slots), percent(loads.kv), percent(loads.compute)
-        text = f"at the busiest, {slots} of the slots and {kv} of the KV blocks were in use; "
-        text += f"the tokens would fill {compute} of the time in full steps"
+        text = f"in use at most: {slots} of the slots, {kv} of the KV blocks, {compute} of the compute"
         return Judgement("OK", text, "none", max(0.0, 1.0 - load))
     worst = max(sign.severity for sign in signs)
     chosen = [sign for sign in signs if sign.severity == worst]
