@@ -142,17 +142,17 @@ def latency(
     ] = None,
     max_num_batched_tokens: Annotated[int, typer.Option(help="Chunk of a prefill.")] = 2048,
     profiles: Profiles = None,
-    set_: Set = None,
-    seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change a fact, such as accelerator.bandwidth_gb_s=4000."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Accepted by every command; nothing here is random.")] = None,
     as_json: Json = False,
 ) -> None:
     """Latency, energy and memory of one deployment, without queues."""
     from sim.latency_screen import latency_screen
+    from sim.scenario import parse_changes
 
-    if set_:
-        raise UserError(
-            "latency has no scenario to change", got=set_[0], next_step="use its options; nearfar latency --help"
-        )
     result = nearfar.latency(
         model=model,
         accelerator=accelerator,
@@ -168,6 +168,7 @@ def latency(
         engine=engine,
         max_num_batched_tokens=max_num_batched_tokens,
         profiles=profiles,
+        set=parse_changes(set_ or []),
     )
     if as_json:
         _print_json(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,12 +83,20 @@ def simulate(
         )
         outcome = run(prepared, progress=progress)
         kept = outcome if kept is None else kept
-        results.append(summarise(outcome))
+        results.append(_checked(outcome))
     assert kept is not None
     summary = results[0]
     if len(results) > 1:
         summary = {**summary, "seeds": summarise_seeds(results)}
     return Simulation(kept, summary)
+
+
+def _checked(outcome: Outcome) -> dict[str, Any]:
+    """The summary; a broken invariant, which would be a mistake of the engine, is told on stderr, too."""
+    summary = summarise(outcome)
+    for name in summary["broken_invariants"]:
+        print(f"nearfar: warning: invariant {name!r} is broken; please report this scenario", file=sys.stderr)
+    return summary
 
 
 def latency(
@@ -106,8 +115,12 @@ def latency(
     engine: str = "vllm",
     max_num_batched_tokens: int = 2048,
     profiles: str | Path | None = None,
+    set: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Latency, energy and memory of one deployment without queues (see `sim.predict.predict`). Raises `UserError`."""
+    """Latency, energy and memory of one deployment without queues (see `sim.predict.predict`).
+
+    `set` changes facts by path, such as `accelerator.bandwidth_gb_s` or `engine.host_step_us`. Raises `UserError`.
+    """
     deployment = deploy(
         Catalogue(None if profiles is None else Path(profiles)),
         model=model,
@@ -118,6 +131,7 @@ def latency(
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
         expert_parallel=expert_parallel,
+        changes=set,
     )
     return predict(
         deployment,

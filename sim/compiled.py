@@ -50,22 +50,40 @@ def _choose_folder() -> Path:
             return folder
     except OSError:
         pass  # an unwritable home: compile into a temporary folder, once per boot
-    fallback = Path(tempfile.gettempdir()) / f"nearfar-{os.getuid() if hasattr(os, 'getuid') else 0}" / folder.name
-    fallback.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return fallback
+    return _temporary_folder(folder.name)
+
+
+def _temporary_folder(name: str) -> Path:
+    """A folder that only this user can write: machine code is loaded from it."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    base = Path(tempfile.gettempdir()) / f"nearfar-{user}"
+    base.mkdir(exist_ok=True, mode=0o700)
+    facts = base.lstat()
+    if hasattr(os, "getuid") and (facts.st_uid != user or facts.st_mode & 0o022 or base.is_symlink()):
+        base = Path(tempfile.mkdtemp(prefix="nearfar-"))
+    folder = base / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 cache_folder: Path = _choose_folder()
 
 
+def _marker() -> Path:
+    """Numba tells sources by path and time, so that another copy of the same sources compiles anew."""
+    sources = sorted(_KERNELS.glob("*.py"))
+    stamps = "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in sources)
+    return cache_folder / f"complete-{hashlib.sha256(stamps.encode()).hexdigest()[:16]}"
+
+
 def is_cached() -> bool:
     """Whether an earlier run left compiled kernels, so that no compilation lies ahead."""
-    return (cache_folder / "complete").exists()
+    return _marker().exists()
 
 
 def mark_complete() -> None:
     """Say that every kernel a run needs is in the cache now."""
-    (cache_folder / "complete").touch()
+    _marker().touch()
 
 
 def kernel(function: Function) -> Function:

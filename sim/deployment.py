@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from profiles import (
     BYTES_PER_VALUE,
@@ -13,8 +15,10 @@ from profiles import (
     Dtype,
     EngineCoefficients,
     Model,
+    Record,
     UserError,
     did_you_mean,
+    parse,
     weakest,
 )
 
@@ -82,7 +86,13 @@ class Deployment:
     @cached_property
     def math(self) -> Dtype:
         """The type that the layers multiply in."""
-        return next(kind for kind in PRECISIONS[self.precision] if kind in self.accelerator.peak_tflops)
+        peaks = self.accelerator.peak_tflops
+        return next((kind for kind in PRECISIONS[self.precision] if kind in peaks), self.half)
+
+    @property
+    def half(self) -> Dtype:
+        """The 16-bit type of attention and head."""
+        return "bf16" if "bf16" in self.accelerator.peak_tflops else "fp16"
 
     @property
     def weight_bytes_per_value(self) -> float:
@@ -96,10 +106,19 @@ class Deployment:
 
     @property
     def kv_shards(self) -> int:
-        """Over how many accelerators a token's cache is divided (heads are not cut; MLA is replicated)."""
-        if self.model.attention.mla is not None:
-            return self.pipeline_parallel
-        return min(self.tensor_parallel, self.model.attention.kv_heads) * self.pipeline_parallel
+        """Over how many tensor-parallel accelerators the cache of full layers is cut: never through a head."""
+        return min(self.tensor_parallel, self.kv_heads)
+
+    @property
+    def sliding_kv_shards(self) -> int:
+        """The same for sliding layers."""
+        sliding = self.model.attention.sliding
+        return min(self.tensor_parallel, sliding.kv_heads) if sliding else 1
+
+    @property
+    def kv_heads(self) -> int:
+        """KV heads of full layers; the compressed cache of MLA is one head for all queries."""
+        return 1 if self.model.attention.mla is not None else self.model.attention.kv_heads
 
     def memory(self, *, max_num_batched_tokens: int) -> Memory:
         """What one accelerator holds when the engine batches up to so many tokens."""
@@ -113,11 +132,16 @@ class Deployment:
             overhead=engine.gpu_memory_overhead_gib * 2**30,
             activations=engine.activation_memory_factor * max_num_batched_tokens * model.activation_width * 2.0,
             sliding_kv_per_sequence=(
-                model.kv_values_per_token_sliding * sliding.window_tokens * self.kv_bytes_per_value / self.kv_shards
+                model.kv_values_per_token_sliding
+                * sliding.window_tokens
+                * self.kv_bytes_per_value
+                / (self.sliding_kv_shards * self.pipeline_parallel)
                 if sliding
                 else 0.0
             ),
-            kv_per_token=model.kv_values_per_token_full * self.kv_bytes_per_value / self.kv_shards,
+            kv_per_token=model.kv_values_per_token_full
+            * self.kv_bytes_per_value
+            / (self.kv_shards * self.pipeline_parallel),
         )
 
     @property
@@ -147,6 +171,8 @@ class Deployment:
             names.append(f"{self.precision} weights are multiplied in {self.math}")
         if self.pipeline_parallel > 1:
             names.append("pipeline stages work on one batch at a time")
+            if self.accelerators > self.accelerator.gpus_per_node:
+                names.append("sends between nodes travel at the speed of the link inside a node")
         if self.expert_parallel:
             names.append("tokens spread evenly over the experts")
         return tuple(names)
@@ -163,24 +189,72 @@ def deploy(
     tensor_parallel: int = 1,
     pipeline_parallel: int = 1,
     expert_parallel: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Resolve names to facts. Raises `UserError` for unknown names and for what cannot be built.
 
-    `precision` defaults to the model's own, `kv_precision` to bf16 (which is what engines do).
+    `precision` defaults to the model's own, `kv_precision` to bf16 (which is what engines do). `changes` maps paths
+    such as `accelerator.bandwidth_gb_s` to values that count as assumed.
     """
-    found = catalogue.model(model)
-    device = catalogue.accelerator(accelerator)
+    found, device, coefficients = changed(
+        (catalogue.model(model), catalogue.accelerator(accelerator), catalogue.engine(engine, accelerator)),
+        changes or {},
+    )
+    if not {"bf16", "fp16"} & set(device.peak_tflops):
+        raise UserError(
+            f"{device.name} has no 16-bit peak, which attention and the head need",
+            got=sorted(device.peak_tflops),
+            allowed="bf16 or fp16 in peak_tflops",
+        )
     _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel)
     return Deployment(
         model=found,
         accelerator=device,
-        engine=catalogue.engine(engine, accelerator),
+        engine=coefficients,
         precision=_precision("precision", precision or found.native_precision),
         kv_precision=_precision("kv_precision", kv_precision or "bf16"),
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
         expert_parallel=expert_parallel,
     )
+
+
+def changed(
+    records: tuple[Model, Accelerator, EngineCoefficients], changes: Mapping[str, Any]
+) -> tuple[Model, Accelerator, EngineCoefficients]:
+    """The records with some facts changed, validated again; what was changed is assumed."""
+    by_kind: dict[str, dict[str, Any]] = {record.kind: record.model_dump(mode="json") for record in records}
+    for path, value in changes.items():
+        kind, *inner, last = path.split(".") if "." in path else (path, "")
+        if kind not in by_kind or not last:
+            raise UserError(
+                "no such fact to change", got=path, allowed="accelerator.FIELD, model.FIELD or engine.FIELD"
+            )
+        here: Any = by_kind[kind]
+        for part in inner:
+            here = here.get(part) if isinstance(here, dict) else None
+        if not isinstance(here, dict):
+            raise UserError("no such fact to change", got=path, next_step=f"see: nearfar profiles schema {kind}")
+        here[last] = value
+        field = ".".join((*inner, last))
+        if field in by_kind[kind]["provenance"] or field.split(".")[0] in type(_of(records, kind)).model_fields:
+            by_kind[kind]["provenance"][field] = {"source": "changed by the caller", "confidence": "assumed"}
+    model, accelerator, engine = (
+        parse(by_kind[record.kind], f"{record.kind} {record.name}") if record.kind in _kinds(changes) else record
+        for record in records
+    )
+    assert isinstance(model, Model)
+    assert isinstance(accelerator, Accelerator)
+    assert isinstance(engine, EngineCoefficients)
+    return model, accelerator, engine
+
+
+def _kinds(changes: Mapping[str, Any]) -> set[str]:
+    return {path.split(".")[0] for path in changes}
+
+
+def _of(records: tuple[Record, ...], kind: str) -> Record:
+    return next(record for record in records if record.kind == kind)
 
 
 def _precision(what: str, name: str) -> Dtype:
@@ -208,7 +282,7 @@ def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: in
             got=tensor,
             allowed=f"<= {device.gpus_per_node}",
         )
-    if tensor > 1 and device.link.kind == "none":
-        raise UserError(f"{device.name} has no link to another accelerator", got=tensor, allowed="tensor_parallel 1")
+    if tensor * pipeline > 1 and device.link.kind == "none":
+        raise UserError(f"{device.name} has no link to another one", got=tensor * pipeline, allowed="1 accelerator")
     if expert and (model.ffn.moe is None or tensor == 1):
         raise UserError("expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor))

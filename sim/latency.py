@@ -167,6 +167,11 @@ def _table(function: Callable[[int], float], most: int) -> Floats:
     return np.array([0.0, *(function(n) for n in range(1, most + 1))])
 
 
+def _padding(query_heads: int, kv_heads: int) -> float:
+    """How much a decode's tile of queries is padded: the query heads of one KV head, up to a tile's rows."""
+    return max(1.0, _DECODE_TILE_ROWS * kv_heads / query_heads)
+
+
 class _Rates:
     """Seconds and joules per unit of work of a deployment."""
 
@@ -176,9 +181,10 @@ class _Rates:
         self.exponent = engine.smooth_exponent
         self._bandwidth = gpu.bandwidth_gb_s * 1e9 * d.tensor_parallel
         self._peak = gpu.peak_tflops[d.math] * 1e12 * d.tensor_parallel
-        self._half_peak = gpu.peak_tflops["bf16"] * 1e12 * d.tensor_parallel  # attention and head stay in 16 bits
-        self._pj_flop = gpu.energy.pj_per_flop.get(d.math, gpu.energy.pj_per_flop["bf16"]) * 1e-12
-        self._pj_half = gpu.energy.pj_per_flop["bf16"] * 1e-12
+        self._half_peak = gpu.peak_tflops[d.half] * 1e12 * d.tensor_parallel  # attention and head stay in 16 bits
+        dearest = max(gpu.energy.pj_per_flop.values())
+        self._pj_half = gpu.energy.pj_per_flop.get(d.half, dearest) * 1e-12
+        self._pj_flop = gpu.energy.pj_per_flop.get(d.math, self._pj_half * 1e12) * 1e-12
         self._pj_byte = gpu.energy.pj_per_byte * 1e-12
         self.host_s = engine.host_step_us * 1e-6
         self.host_per_sequence_s = engine.per_sequence_us * 1e-6
@@ -189,30 +195,32 @@ class _Rates:
         self._set_attention()
 
     def _set_attention(self) -> None:
-        d, engine, attention = self._d, self._d.engine, self._d.model.attention
-        model = d.model
-        pair_flops = 2.0 * attention.query_heads * (attention.head_dim_qk + attention.head_dim_v)
-        if attention.mla is not None:  # absorbed: queries meet the compressed cache itself
-            rank, rope = attention.mla.kv_lora_rank, attention.mla.rope_head_dim
-            pair_flops = 2.0 * attention.query_heads * (2 * rank + rope)
+        d, engine, model = self._d, self._d.engine, self._d.model
+        attention, mla, sliding = model.attention, model.attention.mla, model.attention.sliding
+        heads = attention.query_heads
+        pair_flops = 2.0 * heads * (attention.head_dim_qk + attention.head_dim_v)
+        # MLA decodes against the compressed cache itself, with the projections absorbed; it prefills without.
+        decode_flops = 2.0 * heads * (2 * mla.kv_lora_rank + mla.rope_head_dim) if mla else pair_flops
         rate = self._half_peak * engine.prefill_attention_efficiency
         self.attend_s = pair_flops * model.full_layers / rate
         self.attend_window_s = pair_flops * model.sliding_layers / rate
+        self.decode_attend_s = decode_flops * model.full_layers / rate * _padding(heads, d.kv_heads)
+        self.decode_attend_window_s = self.attend_window_s * _padding(heads, sliding.kv_heads if sliding else heads)
         self.mixed_rows = (
             engine.mixed_query_tile_rows * engine.prefill_attention_efficiency / engine.mixed_attention_efficiency
         )
-        padding = max(1.0, _DECODE_TILE_ROWS * attention.kv_heads / attention.query_heads)
-        self.decode_attend_s = self.attend_s * padding
-        self.decode_attend_window_s = self.attend_window_s * padding
-        read = (
-            self._d.accelerator.bandwidth_gb_s * 1e9 * engine.kv_read_efficiency * (d.kv_shards / d.pipeline_parallel)
-        )
+        if mla:  # its prefills and decodes run as kernels of their own
+            self.mixed_rows = self.decode_attend_s / self.attend_s
+        read = d.accelerator.bandwidth_gb_s * 1e9 * engine.kv_read_efficiency
         full = model.kv_values_per_token_full * d.kv_bytes_per_value
-        sliding = model.kv_values_per_token_sliding * d.kv_bytes_per_value
-        self.read_s, self.read_window_s = full / read, sliding / read
+        window = model.kv_values_per_token_sliding * d.kv_bytes_per_value
+        self.read_s = full / (read * d.kv_shards)
+        self.read_window_s = window / (read * d.sliding_kv_shards)
         self.attend_j = pair_flops * model.full_layers * self._pj_half
         self.attend_window_j = pair_flops * model.sliding_layers * self._pj_half
-        self.read_j, self.read_window_j = full * self._pj_byte, sliding * self._pj_byte
+        # every accelerator reads its own copy where a head is not cut
+        self.read_j = full * self._pj_byte * d.tensor_parallel / d.kv_shards
+        self.read_window_j = window * self._pj_byte * d.tensor_parallel / d.sliding_kv_shards
 
     def smooth(self, a: float, b: float) -> float:
         """(a^p + b^p)^(1/p), scaled so that nothing under- or overflows."""

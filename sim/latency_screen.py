@@ -19,7 +19,7 @@ def latency_screen(result: dict[str, Any]) -> str:
         f"  TPOT      {result['tpot_s'] * 1e3:12,.2f} ms   decode  {result['decode_tok_s']:12,.0f} tok/s   "
         f"bound by {result['binding']['decode']}",
         f"  E2E       {result['e2e_s']:12,.2f} s",
-        f"  energy    {result['energy_j']:12,.1f} J a request, without idle power and PUE",
+        f"  energy    {result['energy_j']:12,.1f} J a request, without PUE",
         f"  memory    {result['memory_bytes'] / gib:12,.1f} GiB an accelerator of "
         f"{result['memory_limit_bytes'] / gib:.1f} allowed: {fits}",
         "",

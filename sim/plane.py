@@ -22,6 +22,7 @@ from sim.kernels import engine, state
 from sim.kernels.door import choose, dispatch, fail, passes_door, repair, view
 from sim.kernels.replica import clear_replica
 from sim.pool import BALANCERS, PoolSettings
+from sim.workloads.checks import check_workload
 from sim.workloads.workload import Workload
 
 __all__ = ["DataPlane", "StepCosts"]
@@ -78,7 +79,14 @@ class DataPlane:
         self._policy = policy
         self._costs = costs
         self._progress = progress
-        self._plane, self._arrays = _allocate(workload, pool, costs, seed)
+        try:
+            self._plane, self._arrays = _allocate(workload, pool, costs, seed)
+        except MemoryError:
+            raise UserError(
+                f"not enough memory for {len(workload):,} requests and {pool.replicas:,} replicas of "
+                f"{pool.engine.kv_blocks:,} KV blocks",
+                next_step="simulate fewer of them",
+            ) from None
         self._state = self._plane[0]
         self._lost = np.zeros(len(workload), np.int32)
         for i in range(pool.replicas):
@@ -190,8 +198,7 @@ class DataPlane:
 
 def _check(workload: Workload, pool: PoolSettings, costs: StepCosts, policy: Policy | None) -> None:
     engine_settings = pool.engine
-    if len(workload) == 0:
-        raise UserError("the workload has no requests", next_step="give a trace with rows, or requests >= 1")
+    check_workload(workload)
     if pool.replicas < 1:
         raise UserError("pool.replicas must be at least 1", got=pool.replicas)
     if engine_settings.max_num_seqs > engine_settings.max_num_batched_tokens:
@@ -215,25 +222,8 @@ def _check(workload: Workload, pool: PoolSettings, costs: StepCosts, policy: Pol
             got=engine_settings.block_size,
             allowed=f"a divisor of {workload.name_unit_tokens}",
         )
-    if not _names_are_prefixes(workload):
-        raise UserError("the workload's names do not identify prefixes: one follows two different predecessors")
     if (pool.balancer == "python") != (policy is not None):
         raise UserError("balancer 'python' and a Python policy go together", got=pool.balancer)
-
-
-def _names_are_prefixes(workload: Workload) -> bool:
-    """Whether every name has one predecessor (or is always a first one), as `Workload` promises."""
-    if not len(workload.name_ids):
-        return True
-    named = np.flatnonzero(workload.named_tokens > 0)
-    counts = -(-workload.named_tokens[named] // workload.name_unit_tokens)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    at = np.repeat(workload.name_start[named], counts) + within
-    names = workload.name_ids[at]
-    before = np.where(within > 0, workload.name_ids[at - (within > 0)], -1)
-    order = np.lexsort((before, names))
-    names, before = names[order], before[order]
-    return not bool(((names[1:] == names[:-1]) & (before[1:] != before[:-1])).any())
 
 
 def _allocate(

@@ -232,14 +232,21 @@ def _engine_settings(name: str, spec: PoolSpec, deployment: Deployment) -> tuple
             allowed=f"<= {model.max_context_tokens}",
         )
     memory = deployment.memory(max_num_batched_tokens=engine.max_num_batched_tokens)
+    if memory.kv_per_token == 0.0:
+        raise UserError(
+            f"pools.{name}: every layer of {model.name} has a sliding window: its cache does not grow with the context",
+            next_step="such a model is not part of this version",
+        )
     derived = memory.kv_blocks(
         utilization=engine.gpu_memory_utilization,
         max_num_seqs=engine.max_num_seqs if memory.sliding_kv_per_sequence else 0,
         block_size=engine.block_size,
     )
     assumed = []
-    if engine.kv_blocks is not None:
+    if engine.kv_blocks is not None and derived > 0:
         blocks = engine.kv_blocks
+        if blocks > derived:
+            assumed.append(f"kv_blocks {blocks} as given, where the memory would hold {derived}")
     elif derived < 1:
         gib = 2**30
         raise UserError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ def load_function(file: Path, function: str) -> Callable[..., Any]:
     """
     if not file.is_file():
         raise UserError("no such Python file", got=str(file))
-    spec = importlib.util.spec_from_file_location(f"nearfar_user_{file.stem}", file)
+    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+    name = f"nearfar_user_{file.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError("not a Python file", got=str(file))
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up by name
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything at import; the error names it

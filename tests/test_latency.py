@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,3 +223,59 @@ def test_times_are_finite_and_positive_at_the_edges() -> None:
         assert np.isfinite(costs.token_s).all()
         assert (np.diff(costs.token_s) > 0).all(), f"{name}: more tokens take longer"
         assert math.isclose(costs.smooth[0], 1.0)
+
+
+def test_facts_can_be_changed_for_one_question() -> None:
+    changes = {"accelerator.bandwidth_gb_s": 6700, "engine.host_step_us": 0}
+    faster = deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", changes=changes)
+    plain, changed = step_time(built("dense"), decodes(1, 1)), step_time(faster, decodes(1, 1))
+    assert changed.gemm_memory_s == pytest.approx(plain.gemm_memory_s / 2)
+    assert changed.host_s < plain.host_s
+    assert faster.accelerator.confidence_of("bandwidth_gb_s") == "assumed"
+    with pytest.raises(UserError, match="did you mean 'bandwidth_gb_s'"):
+        deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", changes={"accelerator.bandwidth_gbs": 1})
+    with pytest.raises(UserError, match="no such fact"):
+        deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", changes={"gpu.bandwidth_gb_s": 1})
+
+
+def test_sliding_layers_are_cut_by_their_own_heads() -> None:
+    # mimo-v2-flash: 4 KV heads in full layers, 8 in sliding ones; with 8 accelerators the latter halve again.
+    deployment = built("expert-parallel with windows")
+    assert (deployment.kv_shards, deployment.sliding_kv_shards) == (4, 8)
+    held = deployment.memory(max_num_batched_tokens=2048).sliding_kv_per_sequence
+    assert held == pytest.approx(39 * 8 * 320 * 128 * 1.0 / 8)  # layers x heads x (192 + 128) x window x fp8 / 8
+
+
+def test_latent_attention_reads_one_head_for_all_queries(tmp_path: Path) -> None:
+    (tmp_path / "mla.yaml").write_text(
+        """
+kind: model
+name: small-mla
+source: made for a test
+confidence: assumed
+total_params_b: 1.0
+active_params_b: 1.0
+layers: 10
+hidden_size: 2048
+vocab_size: 32000
+tied_embeddings: false
+max_context_tokens: 32768
+native_precision: bf16
+attention: {query_heads: 32, kv_heads: 32, head_dim_qk: 192, head_dim_v: 128,
+            mla: {kv_lora_rank: 512, q_lora_rank: null, rope_head_dim: 64}}
+ffn: {dense_layers: 10, dense_intermediate: 8192}
+"""
+    )
+    deployment = deploy(Catalogue(tmp_path), model="small-mla", accelerator="h100", tensor_parallel=2)
+    step = step_time(deployment, decodes(8, 1000))
+    read = 8 * 1000 * 10 * (512 + 64) * 2 / (3350e9 * deployment.engine.kv_read_efficiency)
+    assert step.attention_memory_s == pytest.approx(read), "replicated, not cut"
+    absorbed = 8 * 1000 * 10 * 2 * 32 * (2 * 512 + 64) / (2 * 989e12 * deployment.engine.prefill_attention_efficiency)
+    assert step.attention_compute_s == pytest.approx(absorbed)
+
+
+def test_an_accelerator_without_sixteen_bits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "npu.yaml").write_text(
+        "kind: accelerator\nname: npu\nextends: h100\nsource: a test\npeak_tflops: {fp16: 100}\n"
+    )
+    assert deploy(Catalogue(tmp_path), model="llama-3.1-8b", accelerator="npu").half in ("bf16", "fp16")

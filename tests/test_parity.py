@@ -46,6 +46,8 @@ def compare(scenario: Scenario) -> None:
         ("finish", oracle.finish_s),
     ):
         np.testing.assert_allclose(got[field], expected, rtol=0, atol=1e-9, err_msg=field)
+    completed = got["status"] == state.COMPLETED
+    np.testing.assert_allclose(got["energy"][completed], np.array(oracle.energy_j)[completed], rtol=1e-9, atol=1e-9)
     if "abandoned" in oracle.state:
         return  # steps that are still in flight for nobody after the last request's end are not compared
     np.testing.assert_allclose(got["energy"], oracle.energy_j, rtol=1e-9, atol=1e-9)

@@ -16,21 +16,26 @@ from sim.kernels.views import chained_heap, event_heap, open_arrivals, replica_o
 # External events, in the order of rule T1.
 _NONE, _TICK, _TIMER, _ARRIVAL = range(4)
 
+_CAUGHT_UP, _CHAINED, _TIRED = range(3)
+_MOST_STEPS = 200_000  # of one replica at a time; events, to be exact
+
 
 @kernel
-def run_replicas(s: Any, limit: float) -> bool:
-    """Catch all replicas up with `limit`. Returns False when a chained arrival came up that must be looked at first."""
-    chains = s.chains != 0
+def run_replicas(s: Any, limit: float) -> int:
+    """Catch all replicas up with `limit`. Returns _CAUGHT_UP; or _CHAINED when an arrival was set off that must be
+    looked at first; or _TIRED after many steps, as a chance to show progress and to be interrupted."""
+    most = 1 if s.chains != 0 else _MOST_STEPS
     count = s.replicas
     times, values = event_heap(s)
+    turns = 0
     while s.events > 0:
         now = times[0]
         value = values[0]
         if now > limit or (now == limit and value >= count):
-            return True
+            return _CAUGHT_UP
         i = value % count
         chained = s.chained
-        run_replica(s, i, limit, chains)
+        run_replica(s, i, limit, most)
         replica = replica_of(s, i)
         if replica.event == IDLE:
             pop(times, values, s.events)
@@ -39,8 +44,11 @@ def run_replicas(s: Any, limit: float) -> bool:
             kind = 0 if replica.event == END else 1
             replace_top(times, values, s.events, replica.event_s, kind * count + i)
         if s.chained != chained:
-            return False
-    return True
+            return _CHAINED
+        turns += most
+        if turns >= _MOST_STEPS and replica.event != IDLE and replica.event_s < limit:
+            return _TIRED
+    return _CAUGHT_UP
 
 
 @kernel
@@ -118,7 +126,10 @@ def advance(s: Any, until: float, most: int) -> int:
     while s.terminal < total:
         at, kind = next_external(s)
         limit = min(at, until)
-        if not run_replicas(s, limit):
+        caught = run_replicas(s, limit)
+        if caught == _TIRED:
+            return PAUSED
+        if caught == _CHAINED:
             continue
         if s.terminal >= total:
             break

@@ -64,14 +64,15 @@ def begin_step(s: Any, i: int) -> None:
     if seconds == 0.0:
         replica.event = IDLE
         return
+    begin = now
     if replica.warm == 0:
         replica.warm = 1
-        seconds += s.cold_start_s
+        begin += s.cold_start_s
     replica.executed += 1
-    replica.start_s = now
+    replica.start_s = begin
     replica.kv_used = kv_used
     replica.event = END
-    replica.event_s = now + seconds
+    replica.event_s = begin + seconds
     if s.async_scheduling != 0:
         replica.ahead_s = compose(s, i, now)
         replica.ahead = 1 if replica.ahead_s > 0.0 else 0
@@ -82,7 +83,7 @@ def begin_step(s: Any, i: int) -> None:
 def book_time(s: Any, i: int, now: float) -> None:
     """Count the time the accelerators worked, up to now (rule A3), and draw it on the timeline."""
     replica = replica_of(s, i)
-    seconds = now - replica.start_s
+    seconds = max(0.0, now - replica.start_s)
     replica.busy_s += seconds
     replica.kv_block_s += replica.kv_used * seconds
     at = int(now / s.bin_s)
@@ -148,10 +149,10 @@ def end_step(s: Any, i: int) -> bool:
 
 
 @kernel
-def run_replica(s: Any, i: int, limit: float, single: bool) -> None:
-    """Run a replica's events before `limit`, and ENDs at `limit` (rule T1); only the next one if `single`."""
+def run_replica(s: Any, i: int, limit: float, most: int) -> None:
+    """Run a replica's events before `limit`, and ENDs at `limit` (rule T1), but no more than `most`."""
     replica = replica_of(s, i)
-    while True:
+    for _ in range(most):
         if replica.event == END:
             if replica.event_s > limit:
                 return
@@ -161,8 +162,6 @@ def run_replica(s: Any, i: int, limit: float, single: bool) -> None:
                 return
             begin_step(s, i)
         else:
-            return
-        if single:
             return
 
 

@@ -137,6 +137,7 @@ SUMMARY: tuple[Column, ...] = (
     Column("dropped", "", "int64", "Rows of the trace that became no request"),
     Column("dropped_by", "", "object", "Dropped rows by reason"),
     Column("notes", "", "list", "What reading or making the workload assumed or repaired"),
+    Column("broken_invariants", "", "list", "Names of the invariants that the run broke; should be empty"),
     Column("wall_s", "s", "double", "Wall time of the run"),
     Column("engine_s", "s", "double", "Wall time inside the engine"),
     Column("requests_per_s", "1/s", "double", "Requests simulated per second of engine_s"),

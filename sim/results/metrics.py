@@ -74,6 +74,7 @@ def summarise(outcome: Outcome, timeline: Timeline | None = None) -> dict[str, A
         "assumed": list(outcome.deployment.assumed),
         "seed": outcome.seed,
         **_provenance(outcome),
+        "broken_invariants": [one["name"] for one in check_invariants(outcome, timeline) if not one["holds"]],
         "wall_s": outcome.wall_s,
         "engine_s": outcome.engine_s,
         "requests_per_s": _ratio(len(requests), outcome.engine_s),

@@ -65,6 +65,7 @@ def _seeds(s: Mapping[str, Any]) -> list[str]:
     )
     verdicts = ", ".join(f"{number} x {verdict}" for verdict, number in merged["verdicts"].items() if number)
     lines = ["", _row(f"{len(merged['seeds'])} seeds", f"{verdicts}; mean and 95 % interval (above: the first seed)")]
+    lines += [_row("", note) for note in merged["notes"] if note not in s["notes"]]
     for label, value, word in rows:
         if value["low"] is not None:
             lines.append(_row(label, f"{word(value['mean'])}   [{word(value['low'])}, {word(value['high'])}]"))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sim.results.columns import VOLATILE
 from sim.results.verdict import VERDICTS
 
 __all__ = ["interval", "summarise_seeds"]
@@ -19,8 +20,8 @@ _T95 = (
 _T95_NORMAL = 1.95996
 
 _WORDS = ("deployment", "confidence", "workload", "workload_sha256")  # the same for every seed
-_LISTS = ("assumed", "notes")  # the union
-_LEFT_OUT = ("replicas", "seed", "slo", "verdict", "verdict_reason", "binding_constraint")
+_LISTS = ("assumed", "notes", "broken_invariants")  # the union
+_LEFT_OUT = ("replicas", "seed", "slo", "verdict", "verdict_reason", "binding_constraint", *VOLATILE)
 
 
 def interval(values: Sequence[float | None]) -> dict[str, float | None]:
@@ -72,7 +73,15 @@ def summarise_seeds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             merged[key] = list(dict.fromkeys(word for summary in summaries for word in summary[key]))
         elif key not in _LEFT_OUT:
             merged[key] = _merge([summary[key] for summary in summaries])
+    if len(summaries) > 1 and all(_same(summaries[0], other) for other in summaries[1:]):
+        merged["notes"] = [*merged["notes"], "nothing in this run depends on the seed: intervals say nothing"]
     return merged
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two runs gave the same figures."""
+    apart = {"seed", *VOLATILE}
+    return all(one[key] == other[key] for key in one if key not in apart)
 
 
 def _merge(values: list[Any]) -> Any:

@@ -30,7 +30,7 @@ __all__ = [
     "Uniform",
 ]
 
-MAX_TOKENS = 2**31
+MAX_TOKENS = 2**31 - 1  # of a request, prompt and output together
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

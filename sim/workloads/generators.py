@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from profiles.errors import UserError
 from sim.workloads.arrivals import open_loop, poisson_starts
+from sim.workloads.distributions import MAX_TOKENS
 from sim.workloads.draws import draw_lengths, draw_priority, draw_seconds
 from sim.workloads.spec import ClosedLoop, Sessions, TraceSpec, WorkloadSpec
 from sim.workloads.streams import stream
@@ -156,6 +157,13 @@ def _turns(spec: WorkloadSpec, sessions: Sessions, seed: int, *, system_tokens: 
         if len(kept) >= n or needed >= n:
             break
         needed = min(2 * needed, n)
+    if int(context.max()) > MAX_TOKENS:
+        raise UserError(
+            "a conversation outgrows what can be counted",
+            got=int(context.max()),
+            allowed=f"<= {MAX_TOKENS} tokens",
+            next_step="give arrivals.max_context_tokens, or fewer turns",
+        )
     think_s = draw_seconds(sessions.think_s, len(owner), rng=stream(seed, "think_s"))
     kept = kept[:n]
     return _Turns(owner[kept], first[kept], output[kept], context[kept], think_s[kept])

@@ -68,13 +68,13 @@ class Replica:
                 self.idle, self.start = True, simpy.Event(self.clock)
                 yield self.start  # idle, until the door sets a START (D5)
                 while (batch := self.next_batch()).shares:
-                    self.began_s = self.clock.now
+                    cold_s = 0.0 if self.warm else self.pool.cold_start_s  # S5
+                    self.warm = True
+                    self.began_s = self.clock.now + cold_s
                     self.booked.steps += 1
                     if self.pool.engine.async_scheduling:
                         self.ahead = self.composer.compose()  # S2: at once, as if `batch` were computed
-                    step_s = batch.step_s + (0.0 if self.warm else self.pool.cold_start_s)  # S5
-                    self.warm = True
-                    yield self.clock.at(self.clock.now + step_s, Kind.END, self.id)
+                    yield self.clock.at(self.began_s + batch.step_s, Kind.END, self.id)
                     self.stop_busy()
                     self.end(batch)
                     yield self.clock.at(self.clock.now, Kind.START, self.id)  # S3: a START follows
@@ -101,7 +101,7 @@ class Replica:
     def stop_busy(self) -> None:
         """A3: busy from START to END, or to the failure (or the end of the run) that cuts the step."""
         if self.began_s is not None:
-            self.booked.busy_s += self.clock.now - self.began_s
+            self.booked.busy_s += max(0.0, self.clock.now - self.began_s)
             self.began_s = None
 
     # --------------------------------------------------------------------------------------------- in and out
