@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", he
 Scenario = Annotated[str | None, typer.Argument(help="Scenario file (default: a small built-in one).")]
 Trace = Annotated[Path | None, typer.Option(help="Replay this trace instead of the scenario's arrivals and lengths.")]
 Requests = Annotated[int | None, typer.Option(help="Take so many requests; beyond a trace's end it is repeated.")]
+TimeScale = Annotated[float | None, typer.Option(help="Multiply the stamps of the trace; 0.5 is twice the load.")]
 Profiles = Annotated[Path | None, typer.Option(help="Folder of your own facts; they go before the built-in ones.")]
 
 
@@ -58,6 +60,7 @@ def simulate(
     scenario: Scenario = None,
     trace: Trace = None,
     requests: Requests = None,
+    time_scale: TimeScale = None,
     out: Annotated[Path | None, typer.Option(help="Write requests, timeline, summary and report here.")] = None,
     seed: Seed = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give intervals.")] = 1,
@@ -71,15 +74,17 @@ def simulate(
 
     if out is not None:
         make_folder(out)  # before the work, not after it
-    result = nearfar.simulate(
-        scenario,
-        trace=trace,
-        requests=requests,
-        seed=seed,
-        seeds=seeds,
-        set=parse_changes(set_ or []),
-        progress=_progress("requests"),
-    )
+    with redirect_stdout(sys.stderr):  # what a user's control prints is not the answer
+        result = nearfar.simulate(
+            scenario,
+            trace=trace,
+            requests=requests,
+            time_scale=time_scale,
+            seed=seed,
+            seeds=seeds,
+            set=parse_changes(set_ or []),
+            progress=_progress("requests"),
+        )
     if out is not None:
         result.write(out)
     if as_json:
@@ -99,6 +104,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Seeds per variant, the same for all of them.")] = 5,
     trace: Trace = None,
     requests: Requests = None,
+    time_scale: TimeScale = None,
     seed: Seed = None,
     set_: Set = None,
     as_json: Json = False,
@@ -108,16 +114,18 @@ def compare(
     from sim.results.comparison_screen import comparison_screen
     from sim.scenario import parse_changes
 
-    result = nearfar.compare(
-        scenario,
-        vary=parse_variations(vary or []),
-        seeds=seeds,
-        seed=seed,
-        set=parse_changes(set_ or []),
-        trace=trace,
-        requests=requests,
-        progress=_progress("runs"),
-    )
+    with redirect_stdout(sys.stderr):
+        result = nearfar.compare(
+            scenario,
+            vary=parse_variations(vary or []),
+            seeds=seeds,
+            seed=seed,
+            set=parse_changes(set_ or []),
+            trace=trace,
+            requests=requests,
+            time_scale=time_scale,
+            progress=_progress("runs"),
+        )
     if as_json:
         _print_json(result)
     else:
@@ -198,6 +206,7 @@ def check(
     scenario: Annotated[str, typer.Argument(help="Scenario file.")],
     trace: Trace = None,
     requests: Requests = None,
+    time_scale: TimeScale = None,
     seed: Seed = None,
     set_: Set = None,
     as_json: Json = False,
@@ -206,7 +215,9 @@ def check(
     from sim.check import check_scenario, check_screen
     from sim.scenario import parse_changes
 
-    result = check_scenario(scenario, changes=parse_changes(set_ or []), trace=trace, requests=requests, seed=seed)
+    result = check_scenario(
+        scenario, changes=parse_changes(set_ or []), trace=trace, requests=requests, time_scale=time_scale, seed=seed
+    )
     if as_json:
         _print_json(result)
     else:
@@ -295,6 +306,9 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"nearfar: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError:
+        print("nearfar: error: not enough memory; simulate fewer requests or replicas", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:  # the reader of stdout went away: `nearfar ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

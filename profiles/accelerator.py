@@ -51,7 +51,7 @@ class Accelerator(Record):
     """A GPU, NPU or CPU cluster: memory, peaks, link, power and price of one piece."""
 
     kind: Literal["accelerator"]
-    memory_gib: Positive
+    memory_gib: Annotated[Positive, Field(le=1e5)]
     """GiB as the runtime sees it (torch's total memory), a little under the number on the box."""
     bandwidth_gb_s: Positive
     """GB/s (1e9) between the memory and the compute units, as the datasheet counts."""

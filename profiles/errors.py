@@ -26,7 +26,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, what: str, *, got: object = None, allowed: str = "", next_step: str = "") -> None:
-        parts = [what]
+        parts = [" ".join(what.split("\n"))]
         if got is not None:
             parts.append(f"got {shorten(got)}")
         if allowed:

@@ -11,7 +11,7 @@ import yaml
 
 from .errors import UserError
 
-__all__ = ["load_mapping"]
+__all__ = ["load_mapping", "load_value"]
 
 if TYPE_CHECKING:
     _Base = yaml.SafeLoader
@@ -62,3 +62,14 @@ def load_mapping(path: Path, where: str) -> dict[str, Any]:
         got = type(data).__name__ if data is not None else "nothing"
         raise UserError(f"{where}: must hold one mapping of fields to values", got=got)
     return data
+
+
+def load_value(text: str, where: str) -> Any:
+    """One YAML value, read as strictly as a file. Raises UserError."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise UserError(f"{where}: {problem}", got=text) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid YAML: {error}", got=text) from None

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiles import Catalogue, UserError
+from profiles import Catalogue
 from sim.compare import compare
 from sim.deployment import deploy
 from sim.predict import predict
 from sim.results.files import request_table, timeline_table, write_results
 from sim.results.metrics import summarise, summarise_seeds
 from sim.results.outcome import Outcome
-from sim.run import prepare, run
+from sim.run import check_count, prepare, run
 from sim.scenario import load
 from sim.workloads.workload import Workload
 
@@ -51,6 +51,7 @@ def simulate(
     *,
     trace: str | Path | None = None,
     requests: int | None = None,
+    time_scale: float | None = None,
     seed: int | None = None,
     seeds: int = 1,
     set: Mapping[str, Any] | None = None,
@@ -61,12 +62,14 @@ def simulate(
 ) -> Simulation:
     """Simulate a scenario: a YAML file, a mapping, or the built-in one.
 
-    `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `set` changes values by dotted
+    `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `time_scale`
+    multiplies the trace's stamps; `set` changes values by dotted
     path; `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world;
     `policy` places requests when the pool's balancer is `python`. Raises `UserError`.
     """
-    if seeds < 1:
-        raise UserError("seeds must be at least 1", got=seeds)
+    check_count("seeds", seeds)
+    if seed is not None:
+        check_count("seed", seed, least=0, most=2**63 - 1)
     loaded = load(scenario, changes=set)
     first = loaded.scenario.seed if seed is None else seed
     results = []
@@ -77,6 +80,7 @@ def simulate(
             seed=first + k,
             trace=None if trace is None else Path(trace),
             requests=requests,
+            time_scale=time_scale,
             controls=controls,
             policy=policy,
             workload=workload,

@@ -20,14 +20,16 @@ def check_scenario(
     changes: Mapping[str, Any] | None = None,
     trace: Path | None = None,
     requests: int | None = None,
+    time_scale: float | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
     """What the scenario resolves to. Raises `UserError` for the first thing that is wrong."""
     loaded = load(source, changes=changes)
-    prepared = prepare(loaded, seed=seed, trace=trace, requests=requests)
+    prepared = prepare(loaded, seed=seed, trace=trace, requests=requests, time_scale=time_scale)
     workload, settings = prepared.workload, prepared.pool.settings
     engine = settings.engine
     total = workload.prompt_tokens + workload.output_tokens
+    fits = total <= engine.max_model_len
     provenance = workload.provenance
     return {
         "scenario": loaded.scenario.name,
@@ -41,8 +43,8 @@ def check_scenario(
         "requests": len(workload),
         "prompt_tokens_mean": float(workload.prompt_tokens.mean()),
         "output_tokens_mean": float(workload.output_tokens.mean()),
-        "too_long": int((total > engine.max_model_len).sum()),
-        "exceeds_kv": int((-(-(total - 1) // engine.block_size) > engine.kv_blocks).sum()),
+        "too_long": int((~fits).sum()),
+        "exceeds_kv": int((fits & (-(-(total - 1) // engine.block_size) > engine.kv_blocks)).sum()),
         "span_s": float(np.max(workload.arrival_s[workload.after < 0], initial=0.0)),
         "rows_read": provenance.rows_read,
         "dropped": dict(provenance.dropped),

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from profiles.errors import UserError
+from profiles.reading import load_value
 from sim.results.metrics import interval, summarise
-from sim.run import prepare, run
+from sim.run import check_count, prepare, run
 from sim.scenario import load
 
 __all__ = ["METRICS", "compare", "parse_variations"]
@@ -49,13 +48,15 @@ def parse_variations(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         path, equals, values = text.partition("=")
         try:
-            parts = yaml.safe_load(f"[{values}]")
-        except yaml.YAMLError:
+            parts = load_value(f"[{values}]", "--vary")
+        except UserError:
             parts = None
         if not equals or not path.strip() or not parts:
             raise UserError(
                 "--vary needs path=value,value", got=text, next_step="for example --vary pools.cloud.replicas=2,3,4"
             )
+        if path.strip() in variations:
+            raise UserError("a path is varied twice", got=path.strip(), next_step="give all its values at once")
         variations[path.strip()] = parts
     if not variations:
         raise UserError("nothing to compare", next_step="give --vary path=a,b")
@@ -71,6 +72,7 @@ def compare(
     set: Mapping[str, Any] | None = None,
     trace: Path | None = None,
     requests: int | None = None,
+    time_scale: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Run every combination of `vary` (path -> values) at `seeds` seeds.
@@ -78,15 +80,17 @@ def compare(
     Returns `variants`: per variant its `set` values, `verdicts`, and per metric `{mean, low, high}` (95 %), and for all
     but the first `difference` to the first: `{mean, low, high}` of the paired differences. Raises `UserError`.
     """
-    if seeds < 1:
-        raise UserError("seeds must be at least 1", got=seeds)
+    check_count("seeds", seeds)
+    if seed is not None:
+        check_count("seed", seed, least=0, most=2**63 - 1)
     paths = list(vary)
+    _check_variations(vary, set or {}, trace=trace, requests=requests)
     combinations = [dict(zip(paths, values, strict=True)) for values in itertools.product(*vary.values())]
     prepared = []
     for combination in combinations:  # all of them first: a mistake in the last is told before the first has run
         loaded = load(source, changes={**(set or {}), **combination})
         first = loaded.scenario.seed if seed is None else seed
-        prepare(loaded, seed=first, trace=trace, requests=requests)
+        prepare(loaded, seed=first, trace=trace, requests=requests, time_scale=time_scale)
         prepared.append((combination, loaded, first))
     done, total = 0, len(combinations) * seeds
     variants: list[dict[str, Any]] = []
@@ -94,7 +98,9 @@ def compare(
     for combination, loaded, first in prepared:
         summaries = []
         for k in range(seeds):
-            summaries.append(summarise(run(prepare(loaded, seed=first + k, trace=trace, requests=requests))))
+            summaries.append(
+                summarise(run(prepare(loaded, seed=first + k, trace=trace, requests=requests, time_scale=time_scale)))
+            )
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -114,6 +120,27 @@ def compare(
         "seeds": [prepared[0][2] + k for k in range(seeds)],
         "variants": variants,
     }
+
+
+_DRAWN = ("workload.arrivals", "workload.prompt_tokens", "workload.output_tokens", "workload.duration_s")
+_COUNTS = ("workload.requests", "workload.trace.requests", "workload.duration_s")
+
+
+def _check_variations(
+    vary: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], *, trace: Path | None, requests: int | None
+) -> None:
+    """Refuse what would compare a scenario with itself, or runs that do not share their seeds."""
+    for path, values in vary.items():
+        if isinstance(values, str) or not len(values):
+            raise UserError("a variation needs a list of values", got=values, next_step=f"give {path}=value,value")
+        if path == "seed":
+            raise UserError("all variants share their seeds", got=path, next_step="give seeds=N instead")
+        if path in fixed:
+            raise UserError("a value is set and varied at once", got=path)
+        if requests is not None and path in _COUNTS:
+            raise UserError(f"requests={requests} overrides what is varied", got=path)
+        if trace is not None and (path.startswith(_DRAWN) or path in ("workload.requests", "workload.trace.path")):
+            raise UserError("the trace given overrides what is varied", got=path)
 
 
 def _at(summary: Mapping[str, Any], path: str) -> float | None:

@@ -50,7 +50,7 @@ class Memory:
     def kv_blocks(self, *, utilization: float, max_num_seqs: int, block_size: int) -> int:
         """KV blocks left at a share of the memory; 0 or less when the model does not fit."""
         held = self.weights + self.overhead + self.activations + max_num_seqs * self.sliding_kv_per_sequence
-        return int((self.total * utilization - held) // (self.kv_per_token * block_size))
+        return min(2**31 - 1, int((self.total * utilization - held) // (self.kv_per_token * block_size)))
 
 
 @dataclass(frozen=True, kw_only=True)

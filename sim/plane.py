@@ -21,7 +21,7 @@ from profiles.errors import UserError
 from sim.kernels import engine, state
 from sim.kernels.door import choose, dispatch, fail, passes_door, repair, view
 from sim.kernels.replica import clear_replica
-from sim.pool import BALANCERS, PoolSettings
+from sim.pool import BALANCERS, PoolSettings, check_pool
 from sim.workloads.checks import check_workload
 from sim.workloads.workload import Workload
 
@@ -72,7 +72,12 @@ class DataPlane:
         policy: Policy | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        _check(workload, pool, costs, policy)
+        check_workload(workload)
+        check_pool(pool, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
+        if (pool.balancer == "python") != (policy is not None):
+            raise UserError("balancer 'python' and a Python policy go together", got=pool.balancer)
+        if len(costs.token_s) <= pool.engine.max_num_batched_tokens or len(costs.emit_s) <= pool.engine.max_num_seqs:
+            raise UserError("the step-cost tables are shorter than the engine's limits")
         self.workload = workload
         self.pool = pool
         self.now_s = 0.0
@@ -163,7 +168,7 @@ class DataPlane:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _checked(self, replica: int) -> int:
-        if not 0 <= replica < self.pool.replicas:
+        if not isinstance(replica, int | np.integer) or not 0 <= replica < self.pool.replicas:
             raise UserError(
                 f"no such replica in pool {self.pool.name!r}", got=replica, allowed=f"0 to {self.pool.replicas - 1}"
             )
@@ -188,42 +193,12 @@ class DataPlane:
         )
         try:
             answer = policy(asked, replicas)
-        except Exception as error:  # the user's code may raise anything; the error names it
+        except (Exception, SystemExit) as error:  # the user's code may raise anything; the error names it
             raise UserError(f"the policy raised {type(error).__name__}: {error}") from error
         up = [replica.id for replica in replicas if replica.up]
         if answer not in up:
             raise UserError("the policy chose a replica that is not up", got=answer, allowed=str(up))
         return int(answer)
-
-
-def _check(workload: Workload, pool: PoolSettings, costs: StepCosts, policy: Policy | None) -> None:
-    engine_settings = pool.engine
-    check_workload(workload)
-    if pool.replicas < 1:
-        raise UserError("pool.replicas must be at least 1", got=pool.replicas)
-    if engine_settings.max_num_seqs > engine_settings.max_num_batched_tokens:
-        raise UserError(
-            "max_num_seqs must not exceed max_num_batched_tokens (every running sequence needs a token a step)",
-            got=(engine_settings.max_num_seqs, engine_settings.max_num_batched_tokens),
-        )
-    if not engine_settings.chunked_prefill and engine_settings.max_num_batched_tokens < engine_settings.max_model_len:
-        raise UserError(
-            "without chunked_prefill a whole prompt must fit one step: max_num_batched_tokens >= max_model_len",
-            got=(engine_settings.max_num_batched_tokens, engine_settings.max_model_len),
-        )
-    if (
-        len(costs.token_s) <= engine_settings.max_num_batched_tokens
-        or len(costs.emit_s) <= engine_settings.max_num_seqs
-    ):
-        raise UserError("the step-cost tables are shorter than the engine's limits")
-    if len(workload.name_ids) and workload.name_unit_tokens % engine_settings.block_size:
-        raise UserError(
-            "block_size must divide the tokens that one prefix name covers",
-            got=engine_settings.block_size,
-            allowed=f"a divisor of {workload.name_unit_tokens}",
-        )
-    if (pool.balancer == "python") != (policy is not None):
-        raise UserError("balancer 'python' and a Python policy go together", got=pool.balancer)
 
 
 def _allocate(

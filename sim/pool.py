@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["BALANCERS", "Balancer", "EngineSettings", "PoolSettings", "StepShape"]
+from profiles.errors import UserError
+
+__all__ = ["BALANCERS", "Balancer", "EngineSettings", "PoolSettings", "StepShape", "check_pool"]
 
 Balancer = Literal["round-robin", "random", "least-outstanding", "power-of-two", "prefix-affinity", "python"]
 BALANCERS: tuple[Balancer, ...] = (
@@ -65,3 +67,28 @@ class StepShape(NamedTuple):
     decode_context_window: int
     emitting: int  # sequences that emit a token: decodes and finished prefills
     sequences: int
+
+
+def check_pool(pool: PoolSettings, *, name_unit_tokens: int = 0) -> None:
+    """Raise `UserError` for settings that contradict each other; `name_unit_tokens` is 0 without prefix names."""
+    engine = pool.engine
+    if pool.replicas < 1:
+        raise UserError("pool.replicas must be at least 1", got=pool.replicas)
+    if engine.max_num_seqs > engine.max_num_batched_tokens:
+        raise UserError(
+            "max_num_seqs must not exceed max_num_batched_tokens (every running sequence needs a token a step)",
+            got=(engine.max_num_seqs, engine.max_num_batched_tokens),
+        )
+    if engine.max_num_batched_tokens > 2**20:
+        raise UserError("max_num_batched_tokens is out of range", got=engine.max_num_batched_tokens, allowed="<= 2^20")
+    if not engine.chunked_prefill and engine.max_num_batched_tokens < engine.max_model_len:
+        raise UserError(
+            "without chunked_prefill a whole prompt must fit one step: max_num_batched_tokens >= max_model_len",
+            got=(engine.max_num_batched_tokens, engine.max_model_len),
+        )
+    if name_unit_tokens and name_unit_tokens % engine.block_size:
+        raise UserError(
+            "block_size must divide the tokens that one prefix name covers",
+            got=engine.block_size,
+            allowed=f"a divisor of {name_unit_tokens}",
+        )

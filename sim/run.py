@@ -19,14 +19,16 @@ import numpy as np
 
 from profiles import Catalogue, UserError
 from sim.deployment import Deployment, deploy
-from sim.pool import EngineSettings, PoolSettings
+from sim.pool import EngineSettings, PoolSettings, check_pool
 from sim.results.outcome import DeploymentFacts, Outcome, Slo
 from sim.scenario import LoadedScenario, PoolSpec, PythonCode, PythonControl, SyntheticSpec
 from sim.user_code import load_function
+from sim.workloads.checks import check_workload
 from sim.workloads.generators import build_workload
+from sim.workloads.spec import MAX_REQUESTS
 from sim.workloads.workload import Workload
 
-__all__ = ["DEFAULT_PUE", "Prepared", "prepare", "resolve_pool", "run"]
+__all__ = ["DEFAULT_PUE", "Prepared", "check_count", "prepare", "resolve_pool", "run"]
 
 DEFAULT_PUE = 1.3  # typical of large shared data centres; the industry's survey average is higher (Uptime Institute)
 _SYNTHETIC_CONTEXT = 2**31 - 1
@@ -63,25 +65,32 @@ def prepare(
     seed: int | None = None,
     trace: Path | None = None,
     requests: int | None = None,
+    time_scale: float | None = None,
     controls: Sequence[Any] = (),
     policy: Any = None,
     workload: Workload | None = None,
 ) -> Prepared:
     """Resolve names, read or draw the workload, import the user's functions.
 
-    `seed`, `trace` and `requests` override the scenario; `controls` are added to its own; `policy` goes with balancer
-    `python`; a ready `workload` is taken as it is. Raises `UserError`.
+    `seed`, `trace`, `requests` and `time_scale` override the scenario; `controls` are added to its own; `policy` goes
+    with balancer `python`; a ready `workload` is taken as it is. Raises `UserError`.
     """
     scenario = loaded.scenario
     seed = scenario.seed if seed is None else seed
-    if seed < 0:
-        raise UserError("seed must not be negative", got=seed)
+    check_count("seed", seed, least=0, most=2**63 - 1)
+    if requests is not None:
+        check_count("requests", requests)
     profiles = loaded.folder / scenario.profiles if scenario.profiles else None
     ((name, spec),) = scenario.pools.items()
     pool = resolve_pool(name, spec, Catalogue(profiles))
     if workload is None:
         workload = build_workload(
-            scenario.workload, seed=seed, base_folder=loaded.folder, trace=trace, requests=requests
+            scenario.workload,
+            seed=seed,
+            base_folder=loaded.folder,
+            trace=trace,
+            requests=requests,
+            time_scale=time_scale,
         )
     if policy is None and spec.policy is not None:
         policy = _imported(spec.policy, loaded.folder)
@@ -89,6 +98,13 @@ def prepare(
         raise UserError(
             f"{loaded.where}: pools.{name}.policy: balancer python needs a policy",
             next_step="give policy: {file: my_policy.py, function: choose}",
+        )
+    check_workload(workload)
+    check_pool(pool.settings, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
+    opened = workload.arrival_s[workload.after < 0]
+    if 0.0 < float(opened[-1]) <= scenario.warmup_s and len(opened) == len(workload):
+        raise UserError(
+            "warmup_s leaves no request to measure", got=scenario.warmup_s, allowed=f"< {float(opened[-1]):g}"
         )
     return Prepared(
         loaded=loaded,
@@ -98,6 +114,12 @@ def prepare(
         controls=(*_scenario_controls(loaded, name, pool.settings.replicas, seed), *controls),
         policy=policy,
     )
+
+
+def check_count(name: str, value: object, *, least: int = 1, most: int = MAX_REQUESTS) -> None:
+    """Raise `UserError` unless the value is a whole number in its bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(f"{name} must be a whole number", got=value, allowed=f"{least} to {most}")
 
 
 def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
@@ -210,8 +232,10 @@ def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue) -> ResolvedPoo
         confidence=deployment.confidence,
         assumed=(*deployment.assumed, *assumed),
     )
+    pool = _pool_settings(name, spec, settings, deployment)
+    check_pool(pool)  # before tables are made as long as its limits
     return ResolvedPool(
-        settings=_pool_settings(name, spec, settings, deployment),
+        settings=pool,
         facts=facts,
         costs=step_costs(
             deployment,

@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from profiles.complaints import told
 from profiles.errors import UserError
-from profiles.reading import load_mapping
+from profiles.reading import load_mapping, load_value
 from sim.pool import Balancer
 from sim.workloads.distributions import NotNegative, Positive, Record
 from sim.workloads.spec import WorkloadSpec
@@ -49,6 +48,10 @@ __all__ = [
 ]
 
 Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Lag = Annotated[float, Field(ge=0, le=1e6)]
+Price = Annotated[float, Field(ge=0, le=1e6)]
+Step = Annotated[float, Field(ge=0, le=1e6)]
+Slow = Annotated[float, Field(ge=0.1, le=1e9)]  # faster would be a broken machine, not a failing one
 Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -68,15 +71,15 @@ class DeploymentSpec(Record):
 class SyntheticSpec(Record):
     """A replica by its step time alone: step_s + per_sequence_s x sequences + per_token_s x tokens."""
 
-    step_s: NotNegative = 0.0
-    per_sequence_s: NotNegative = 0.0
-    per_token_s: NotNegative = 0.0
-    power_w: NotNegative = 0.0
+    step_s: Step = 0.0
+    per_sequence_s: Step = 0.0
+    per_token_s: Step = 0.0
+    power_w: Step = 0.0
 
     @model_validator(mode="after")
     def _takes_time(self) -> Self:
-        if self.step_s + self.per_sequence_s + self.per_token_s == 0.0:
-            raise ValueError("a step must take time: give step_s, per_sequence_s or per_token_s")
+        if self.step_s + self.per_sequence_s + self.per_token_s < 1e-6:
+            raise ValueError("a step must take a microsecond or more: give step_s, per_sequence_s or per_token_s")
         return self
 
 
@@ -95,7 +98,7 @@ class EngineSpec(Record):
     cold_start: bool = False  # whether the first step of a replica pays the engine's cold_start_s
     scheduling: Literal["fcfs", "priority"] = "fcfs"
     max_queue: Limit | None = None  # waiting requests a replica
-    max_outstanding: Limit | None = None  # all requests a replica
+    max_outstanding: Whole | None = None  # all requests a replica
 
 
 class PythonCode(Record):
@@ -115,9 +118,9 @@ class PoolSpec(Record):
     engine: EngineSpec = EngineSpec()
     balancer: Balancer = "least-outstanding"
     policy: PythonCode | None = None  # with balancer: python
-    telemetry_lag_s: NotNegative = 0.0
+    telemetry_lag_s: Lag = 0.0
     pue: Annotated[float, Field(ge=1, le=5)] | None = None
-    price_usd_per_hour: NotNegative | None = None  # of one accelerator; the profile's otherwise
+    price_usd_per_hour: Price | None = None  # of one accelerator; the profile's otherwise
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -125,6 +128,8 @@ class PoolSpec(Record):
             raise ValueError("give deployment or synthetic, one of them")
         if self.synthetic is not None and self.engine.kv_blocks is None:
             raise ValueError("a synthetic replica has no memory to derive kv_blocks from: give engine.kv_blocks")
+        if 0.0 < self.telemetry_lag_s < 1e-3:
+            raise ValueError("telemetry_lag_s must be 0 or at least a millisecond")
         if self.policy is not None and self.balancer != "python":
             raise ValueError(f"a policy needs balancer: python (got {self.balancer!r})")
         return self
@@ -142,8 +147,8 @@ class ReplicaFailuresSpec(Record):
     """Replicas fail and are repaired at random (exponential times)."""
 
     kind: Literal["replica-failures"] = "replica-failures"
-    mean_up_s: Positive
-    mean_repair_s: Positive
+    mean_up_s: Slow
+    mean_repair_s: Slow
 
 
 class PythonControl(PythonCode):
@@ -237,10 +242,7 @@ def parse_changes(settings: list[str]) -> dict[str, Any]:
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
             raise UserError("--set needs path=value", got=setting, next_step="for example --set pools.cloud.replicas=4")
-        try:
-            changes[path.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError("--set: the value is not YAML", got=setting) from None
+        changes[path.strip()] = load_value(text, f"--set {path.strip()}")
     return changes
 
 

@@ -30,7 +30,7 @@ def load_function(file: Path, function: str) -> Callable[..., Any]:
     sys.modules[name] = module  # dataclasses and pickle look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything at import; the error names it
+    except (Exception, SystemExit) as error:  # the user's code may raise anything at import; the error names it
         raise UserError(f"{file.name} does not import: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
     if not callable(found):

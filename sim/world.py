@@ -27,6 +27,8 @@ from sim.plane import DataPlane
 
 __all__ = ["Control", "PoolHandle", "World"]
 
+_MOST_IDLE_EVENTS = 100_000  # events at one instant; a run has far fewer in all
+
 
 class PoolHandle:
     """What a control may see of a pool, and do to it. All of it holds at the instant of the control."""
@@ -80,6 +82,7 @@ class World(simpy.Environment):
     def __init__(self, plane: DataPlane) -> None:
         super().__init__()
         self.plane = plane
+        self._idle_events = 0
         self._pools = {plane.pool.name: PoolHandle(plane)}
 
     def pool(self, name: str | None = None) -> PoolHandle:
@@ -92,16 +95,26 @@ class World(simpy.Environment):
 
     def step(self) -> None:
         """Let the data plane catch up with the next event, then process that event."""
+        before = self.now
         self.plane.advance(self.peek())
-        if not self.plane.done:
+        if self.plane.done:
+            return
+        try:
             super().step()
+        except RuntimeError as error:  # SimPy's word for a process that yields something else than an event
+            raise UserError(f"a control failed: {error}", next_step="yield events: world.timeout(seconds)") from error
+        self._idle_events = self._idle_events + 1 if self.now == before else 0
+        if self._idle_events > _MOST_IDLE_EVENTS:
+            raise UserError(
+                f"controls keep the clock at {self.now:g} s", next_step="let each round of a control take some time"
+            )
 
     def _guarded(self, control: Control) -> Generator[simpy.Event, Any, None]:
         """The control's process; what goes wrong in the user's code is told as such."""
         name = getattr(control, "__name__", "control")
         try:
             process = control(self)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"the control {name} raised {type(error).__name__}: {error}") from error
         if not isinstance(process, Generator):
             raise UserError(
@@ -113,7 +126,7 @@ class World(simpy.Environment):
             yield from process
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(f"the control {name} raised {type(error).__name__} at {self.now:g} s: {error}") from error
 
     def run_to_end(self, controls: Sequence[Control] = ()) -> None:

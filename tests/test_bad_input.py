@@ -169,13 +169,23 @@ def test_an_endless_line_is_dropped_not_read(nearfar: Run, scenario: Path, tmp_p
         ("seed=-3", ("seed",)),
         ("name.first=x", ("name",)),
         ("nonsense", ("path=value",)),
+        ("workload.prompt_tokens=2147483648", ("2147483647",)),
+        ("workload.prompt_tokens=2147483647", ("out of range",)),
+        ("pools.cloud.engine.max_num_batched_tokens=1", ("max_num_seqs",)),
+        ("pools.cloud.engine.max_num_seqs=50000000", ("max_num_batched_tokens",)),
+        ("pools.cloud.engine.max_outstanding=0", ("max_outstanding",)),
+        ("pools.cloud.telemetry_lag_s=1e-9", ("millisecond",)),
+        ("pools.cloud.price_usd_per_hour=1e308", ("price_usd_per_hour",)),
+        ("warmup_s=1e6", ("warmup_s",)),
+        ("controls=[{kind: replica-failures, mean_up_s: 1e-9, mean_repair_s: 1}]", ("mean_up_s",)),
+        ("name=2024-99-99", ("--set name",)),
+        ("workload.arrivals={kind: poisson, rate_rps: 1, rate_rps: 2}", ("given twice",)),
         ("profiles=nowhere", ("nowhere",)),
     ],
 )
 def test_scenarios_that_cannot_run(nearfar: Run, scenario: Path, setting: str, words: tuple[str, ...]) -> None:
     refused(nearfar("simulate", str(scenario), "--set", setting), *words)
-    if setting != "pools.cloud.engine.max_num_seqs=4096" and "chunked" not in setting:
-        refused(nearfar("check", str(scenario), "--set", setting), *words)
+    refused(nearfar("check", str(scenario), "--set", setting), *words)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +196,12 @@ def test_scenarios_that_cannot_run(nearfar: Run, scenario: Path, setting: str, w
         ("simulate", "--seed", "-1"),
         ("compare", "--vary", "pools.cloud.replicas"),
         ("compare",),
+        ("compare", "--vary", "seed=1,2"),
+        ("compare", "--vary", "pools.cloud.replicas=1,2", "--vary", "pools.cloud.replicas=3"),
+        ("compare", "--vary", "pools.cloud.replicas=1,2", "--set", "pools.cloud.replicas=3"),
+        ("compare", "--requests", "10", "--vary", "workload.requests=1,2"),
+        ("simulate", "--requests", "10000000000"),
+        ("simulate", "--time-scale", "0.5"),
         ("compare", "--vary", "pools.cloud.replicas=1,0"),
         ("latency", "--accelerator", "h100", "--model", "llama-3.1-8b", "--prompt", "0", "--output", "5"),
         ("latency", "--accelerator", "h100", "--model", "llama-3.1-8b", "--prompt", "200000", "--output", "5"),
@@ -248,3 +264,85 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert "Traceback" not in stderr
     assert stdout == ""
     assert not out.exists() or list(out.iterdir()) == []
+
+
+# -- code of the user's own --------------------------------------------------------------------------------------------
+
+BROKEN = """
+import sys
+
+def exits(world):
+    yield world.timeout(1.0)
+    sys.exit(0)
+
+def yields_nothing(world):
+    yield None
+
+def stands_still(world):
+    while True:
+        yield world.timeout(0.0)
+
+def two_lines(world):
+    yield world.timeout(1.0)
+    raise ValueError("one\\ntwo")
+
+def talks(world):
+    print("hello from a control")
+    yield world.timeout(1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("exits", "SystemExit"),
+        ("yields_nothing", "yield"),
+        ("stands_still", "clock"),
+        ("two_lines", "one two"),
+        ("missing", "no function"),
+    ],
+)
+def test_controls_that_misbehave(nearfar: Run, scenario: Path, tmp_path: Path, function: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(BROKEN)
+    setting = f"controls=[{{kind: python, file: mine.py, function: {function}}}]"
+    result = nearfar("simulate", str(scenario), "--set", setting)
+    refused(result, words)
+    assert len(result[2].strip().splitlines()) == 1
+
+
+def test_what_a_control_prints_is_not_the_answer(nearfar: Run, scenario: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(BROKEN)
+    setting = "controls=[{kind: python, file: mine.py, function: talks}]"
+    code, out, err = nearfar("simulate", str(scenario), "--set", setting, "--json")
+    assert code == 0
+    assert json.loads(out)["requests"] == 20
+    assert "hello" in err
+
+
+def test_a_trace_that_spans_ages(nearfar: Run, scenario: Path, tmp_path: Path) -> None:
+    rows = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n100000000000000,10,5\n"
+    refused(nearfar("simulate", str(scenario), "--trace", trace(tmp_path, rows)), "clock")
+
+
+def test_comparing_what_the_trace_overrides(nearfar: Run, scenario: Path, tmp_path: Path) -> None:
+    arguments = ("compare", str(scenario), "--trace", trace(tmp_path, PLAIN), "--vary")
+    refused(nearfar(*arguments, "workload.arrivals.rate_rps=1,100"), "trace")
+    code, _, _ = nearfar(*arguments, "pools.cloud.replicas=1,2", "--seeds", "2")
+    assert code == 0
+
+
+def test_a_trace_can_be_stretched(nearfar: Run, scenario: Path, tmp_path: Path) -> None:
+    path = trace(tmp_path, PLAIN)
+    spans = []
+    for scale in ("1", "10"):
+        _, out, _ = nearfar("simulate", str(scenario), "--trace", path, "--time-scale", scale, "--json")
+        spans.append(json.loads(out)["span_s"])
+    assert spans[1] - spans[0] == pytest.approx(18.0)
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 1.5}, {"seed": "2"}, {"requests": True}, {"requests": 1.5}])
+def test_the_python_api_tells_wrong_types(wrong: dict[str, object]) -> None:
+    import nearfar as api
+
+    with pytest.raises(api.UserError, match="whole number"):
+        api.simulate(**wrong)  # type: ignore[arg-type]

@@ -93,8 +93,12 @@ def forget_name(s: Any, i: int, name: int) -> None:
 def new_node(s: Any, i: int, name: int, count: int, owner: int) -> int:
     replica = replica_of(s, i)
     at = replica.spare
+    if at == NOBODY:
+        at = replica.fresh
+        replica.fresh += 1
+    else:
+        replica.spare = node_of(s, i, at).behind
     node = node_of(s, i, at)
-    replica.spare = node.behind
     node.name = name
     node.count = count
     node.owner = owner

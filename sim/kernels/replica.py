@@ -194,9 +194,6 @@ def clear_replica(s: Any, i: int) -> None:
     phases_of(s, i)[:] = 0
     crossings_of(s, i)[:] = 0
     table_names_of(s, i)[:] = NO_NAME
-    nodes = s.kv_blocks + 1
-    for n in range(nodes):
-        node_of(s, i, n).behind = n + 1 if n + 1 < nodes else NOBODY
     first = node_of(s, i, 0)
     first.name = NO_NAME
     first.count = s.kv_blocks
@@ -206,7 +203,8 @@ def clear_replica(s: Any, i: int) -> None:
     first.behind = NOBODY
     replica.front = 0
     replica.back = 0
-    replica.spare = 1
+    replica.spare = NOBODY
+    replica.fresh = 1
     replica.free = s.kv_blocks
 
 

@@ -113,7 +113,8 @@ REPLICA = np.dtype(
         ("free", "i8"),
         ("front", "i4"),
         ("back", "i4"),
-        ("spare", "i4"),  # head of the list of unused nodes
+        ("spare", "i4"),  # head of the list of dropped nodes
+        ("fresh", "i4"),  # the first node that was never used
         # books
         ("energy_mark", "f8"),  # joules per token, summed over the batches so far
         ("energy_j", "f8"),

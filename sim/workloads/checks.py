@@ -11,6 +11,7 @@ from sim.workloads.workload import Workload
 __all__ = ["MAX_PRIORITY", "check_workload"]
 
 MAX_PRIORITY = 7
+MAX_SPAN_S = 1e9
 _COLUMNS = (
     "arrival_s",
     "after",
@@ -56,6 +57,12 @@ def _check_arrivals(workload: Workload) -> None:
     after = workload.after
     if not (np.isfinite(workload.arrival_s).all() and (workload.arrival_s >= 0).all()):
         raise UserError("workload.arrival_s must be finite and not negative")
+    if workload.arrival_s.max() > MAX_SPAN_S:
+        raise UserError(
+            "the arrivals span more time than the clock resolves to a microsecond",
+            got=float(workload.arrival_s.max()),
+            allowed=f"<= {MAX_SPAN_S:g} s",
+        )
     if (np.diff(workload.arrival_s[after < 0]) < 0).any():
         raise UserError("workload.arrival_s must ascend over the requests that wait for nobody")
     if (after < -1).any() or (after >= np.arange(len(after))).any():

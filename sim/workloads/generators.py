@@ -32,6 +32,7 @@ def build_workload(
     base_folder: Path,
     trace: Path | None = None,
     requests: int | None = None,
+    time_scale: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Workload:
     """The workload of a specification, the same for the same seed.
@@ -39,7 +40,8 @@ def build_workload(
     `trace` takes the place of the specification's arrivals and lengths (or of its trace); priority, patience
     and deadline stay. `requests` takes the place of its number of requests or its duration. A trace path
     inside the specification is relative to `base_folder`, the `trace` given here is taken as it is.
-    `progress` is told the rows read from a trace. Raises UserError.
+    `time_scale` multiplies the stamps of a trace, in place of its own. `progress` is told the rows read from a
+    trace. Raises UserError.
     """
     if requests is not None and requests < 1:
         raise UserError("requests must be at least 1", got=requests)
@@ -50,13 +52,15 @@ def build_workload(
         return read_trace(
             Path(recorded.path) if trace is not None else base_folder / recorded.path,
             requests=recorded.requests if requests is None else requests,
-            time_scale=recorded.time_scale,
+            time_scale=recorded.time_scale if time_scale is None else time_scale,
             seed=seed,
             priority=spec.priority,
             patience_s=spec.patience_s,
             deadline_s=spec.deadline_s,
             progress=progress,
         )
+    if time_scale is not None:
+        raise UserError("time_scale stretches a trace, and there is none", got=time_scale)
     if requests is not None:
         spec = spec.model_copy(update={"requests": requests, "duration_s": None})
     if isinstance(spec.arrivals, Sessions):
