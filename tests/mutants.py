@@ -33,7 +33,7 @@ class Mutant:
 
 PREEMPTED_TO_THE_BACK = Mutant(
     "preempted requests go to the back of the queue",
-    "sim/kernels/batching.py",
+    "sim/kernels/decodes.py",
     "    enqueue(s, i, r, True)\n",
     "    enqueue(s, i, r, False)\n",
 )
@@ -83,7 +83,7 @@ OTHERS = (
     ),
     Mutant(
         "urgent requests are not served first",
-        "sim/kernels/batching.py",
+        "sim/kernels/queues.py",
         "    return int(request_of(s, r).priority) if s.by_priority != 0 else 0\n",
         "    return 0\n",
         ("tests/test_parity.py", "tests/test_theory.py"),

@@ -1,9 +1,4 @@
-"""Composing a batch the way vLLM v1 does (rules C1 to C8), at a cost that does not depend on the batch's size.
-
-All decodes advance together, so they are kept as sums: at step k a decode's context is k + offset, with an offset that
-never changes; it needs a block when k hits its residue modulo the block size; it finishes at a step known from the
-start. Only preemption looks at sequences one by one.
-"""
+"""Composing a batch the way vLLM v1 does (rules C1 to C8), at a cost that does not depend on the batch's size."""
 
 from __future__ import annotations
 
@@ -12,240 +7,71 @@ from typing import Any
 import numpy as np
 
 from sim.compiled import kernel
-from sim.kernels.blocks import ceil_div, claim, give_up, hits_in_queue, named_hits, private_hits, publish, take
-from sim.kernels.heap import push_packed, remove_packed, replace_packed
-from sim.kernels.state import (
-    CLASSES,
-    DECODING,
-    NOBODY,
-    PREFILLING,
-    RETIRING,
-    WAITING,
+from sim.kernels.blocks import ceil_div, claim, hits_in_queue, named_hits, private_hits, publish, take
+from sim.kernels.decodes import (
+    STEP_SHIFT,
+    choose_victim,
+    cross_window,
+    forget_decode,
+    preempt,
+    remove_zombies,
+    start_decoding,
 )
+from sim.kernels.heap import replace_packed
+from sim.kernels.queues import dequeue, first_waiting, join_running, leave_running
+from sim.kernels.state import DECODING, NOBODY, PREFILLING, RETIRING
 from sim.kernels.step_cost import step_cost
 from sim.kernels.views import (
     batch_ids,
     batch_tokens,
     cost_tables,
     costs_of,
-    crossings_of,
     emitting_of,
     finishing_of,
     phases_of,
-    queue_heads,
-    queue_tails,
     replica_of,
     request_of,
     retiring_of,
-    zombies_of,
 )
 
-_STEP_SHIFT = 32
-
-
-# -- waiting queue and running order -----------------------------------------------------------------------------------
-
 
 @kernel
-def queue_class(s: Any, r: int) -> int:
-    return int(request_of(s, r).priority) if s.by_priority != 0 else 0
-
-
-@kernel
-def enqueue(s: Any, i: int, r: int, at_front: bool) -> None:
-    """Put request r into its class's waiting queue (rules D5, C6)."""
-    request = request_of(s, r)
-    c = queue_class(s, r)
-    head = queue_heads(s, i)[c]
-    tail = queue_tails(s, i)[c]
-    request.status = WAITING
-    if at_front:
-        request.before = NOBODY
-        request.behind = head
-        queue_heads(s, i)[c] = r
-        if head == NOBODY:
-            queue_tails(s, i)[c] = r
-        else:
-            request_of(s, head).before = r
-    else:
-        request.before = tail
-        request.behind = NOBODY
-        queue_tails(s, i)[c] = r
-        if tail == NOBODY:
-            queue_heads(s, i)[c] = r
-        else:
-            request_of(s, tail).behind = r
+def compose(s: Any, i: int, now: float) -> float:
+    """Compose the next batch of replica i; returns its step time in seconds, 0 when the batch is empty."""
     replica = replica_of(s, i)
-    replica.waiting += 1
-    replica.max_waiting = max(replica.max_waiting, replica.waiting)
+    k = replica.composed
+    if replica.zombies > 0:
+        remove_zombies(s, i, k)
+    preempted = serve_decodes(s, i, k)
+    prefills, cut = continue_prefill(s, i, k)
+    preempted = preempted or cut
+    short = False
+    if not preempted:
+        prefills, short = admit(s, i, prefills, now)
+    if replica.decodes + prefills == 0:
+        return 0.0
+    tokens, seconds, joules = measure(s, i, k, prefills)
+    book(s, i, k, prefills, tokens, joules)
+    if replica.waiting > 0:
+        book_blocked(s, i, preempted or short, seconds)
+    retire(s, i, k)
+    replica.composed = k + 1
+    return seconds
+
+
+# -- running sequences first -------------------------------------------------------------------------------------------
 
 
 @kernel
-def dequeue(s: Any, i: int, r: int) -> None:
-    """Take request r out of its waiting queue, wherever it stands."""
-    request = request_of(s, r)
-    c = queue_class(s, r)
-    if request.before == NOBODY:
-        queue_heads(s, i)[c] = request.behind
-    else:
-        request_of(s, request.before).behind = request.behind
-    if request.behind == NOBODY:
-        queue_tails(s, i)[c] = request.before
-    else:
-        request_of(s, request.behind).before = request.before
-    replica_of(s, i).waiting -= 1
-
-
-@kernel
-def first_waiting(s: Any, i: int) -> int:
-    """The front of the most urgent class that is not empty; the caller knows that one is."""
-    for c in range(CLASSES):
-        if queue_heads(s, i)[c] != NOBODY:
-            return int(queue_heads(s, i)[c])
-    return NOBODY
-
-
-@kernel
-def join_running(s: Any, i: int, r: int) -> None:
-    request = request_of(s, r)
+def serve_decodes(s: Any, i: int, k: int) -> bool:
+    """A token for every decode, and the blocks that takes (rules C2, C3). Returns whether anything was preempted."""
     replica = replica_of(s, i)
-    request.before = replica.last
-    request.behind = NOBODY
-    if replica.last == NOBODY:
-        replica.first = r
-    else:
-        request_of(s, replica.last).behind = r
-    replica.last = r
-    replica.running += 1
-    replica.max_running = max(replica.max_running, replica.running)
-
-
-@kernel
-def leave_running(s: Any, i: int, r: int) -> None:
-    """Out of the running order; the slot is the caller's business (rule S4)."""
-    request = request_of(s, r)
-    replica = replica_of(s, i)
-    if request.before == NOBODY:
-        replica.first = request.behind
-    else:
-        request_of(s, request.before).behind = request.behind
-    if request.behind == NOBODY:
-        replica.last = request.before
-    else:
-        request_of(s, request.behind).before = request.before
-
-
-# -- decodes as sums ---------------------------------------------------------------------------------------------------
-
-
-@kernel
-def start_decoding(s: Any, i: int, r: int, k: int) -> None:
-    """Its prefill is in step k; it decodes from step k + 1 on."""
-    request = request_of(s, r)
-    replica = replica_of(s, i)
-    offset = request.target - k
-    request.status = DECODING
-    request.offset = offset
-    request.granted = NOBODY
-    request.finish_step = k + request.output - request.generated
-    replica.decodes += 1
-    replica.offsets += offset
-    phases_of(s, i)[(1 - offset) % s.block_size] += 1
-    if request.target + 1 <= s.window:
-        replica.below += 1
-        replica.below_offsets += offset
-        crossings_of(s, i)[(s.window - offset) % (s.window + 1)] += 1
-    push_packed(finishing_of(s, i), replica.decodes - 1, (request.finish_step << _STEP_SHIFT) | r)
-
-
-@kernel
-def forget_decode(s: Any, i: int, r: int, k: int) -> None:
-    """Take a decode out of the sums before they serve step k."""
-    request = request_of(s, r)
-    replica = replica_of(s, i)
-    replica.decodes -= 1
-    replica.offsets -= request.offset
-    phases_of(s, i)[(1 - request.offset) % s.block_size] -= 1
-    if s.window - request.offset >= k:
-        replica.below -= 1
-        replica.below_offsets -= request.offset
-        crossings_of(s, i)[(s.window - request.offset) % (s.window + 1)] -= 1
-
-
-@kernel
-def cross_window(s: Any, i: int, k: int) -> None:
-    """Decodes whose context reaches the window at step k no longer grow what the sliding layers read."""
-    replica = replica_of(s, i)
-    window = s.window
-    at = k % (window + 1)
-    crossing = crossings_of(s, i)[at]
-    if crossing > 0:
-        crossings_of(s, i)[at] = 0
-        replica.below -= crossing
-        replica.below_offsets -= crossing * (window - k)
-
-
-# -- leaving the batch -------------------------------------------------------------------------------------------------
-
-
-@kernel
-def stop_running(s: Any, i: int, r: int, k: int, returns: bool) -> None:
-    """Remove a sequence that decodes or prefills, before step k is booked, and free its blocks (rules C1, C6)."""
-    request = request_of(s, r)
-    replica = replica_of(s, i)
-    size = s.block_size
-    if r != replica.partial:
-        computed = k + request.offset - 1
-        granted = request.granted == k or replica.granted == k
-        held = ceil_div(computed + 1 if granted else computed, size)
-        request.generated = request.output - (request.finish_step - (k - 1))
-        request.energy += replica.energy_mark - request.energy_mark
-        remove_packed(finishing_of(s, i), replica.decodes, (request.finish_step << _STEP_SHIFT) | r)
-        forget_decode(s, i, r, k)
-    else:
-        computed = request.computed
-        held = ceil_div(computed, size)
-        replica.partial = NOBODY
-    leave_running(s, i, r)
-    replica.running -= 1
-    request.computed = 0
-    give_up(s, i, r, computed, held, returns)
-
-
-@kernel
-def preempt(s: Any, i: int, r: int, k: int) -> None:
-    """Rule C6: back to the front of the queue, tokens kept, KV given up."""
-    stop_running(s, i, r, k, True)
-    request_of(s, r).preemptions += 1
-    replica_of(s, i).preemptions += 1
-    enqueue(s, i, r, True)
-
-
-@kernel
-def choose_victim(s: Any, i: int) -> int:
-    """Rule C3: the last in running order, or the least urgent, latest request."""
-    replica = replica_of(s, i)
-    victim = replica.last
-    if s.by_priority != 0:
-        r = victim
-        while r != NOBODY:
-            if request_of(s, r).priority > request_of(s, victim).priority or (
-                request_of(s, r).priority == request_of(s, victim).priority and r > victim
-            ):
-                victim = r
-            r = request_of(s, r).before
-    return int(victim)
-
-
-@kernel
-def remove_zombies(s: Any, i: int, k: int) -> None:
-    """Rule C1, in order of request id."""
-    replica = replica_of(s, i)
-    ids = zombies_of(s, i)[: replica.zombies]
-    ids.sort()
-    for z in range(replica.zombies):
-        stop_running(s, i, ids[z], k, False)
-    replica.zombies = 0
+    need = phases_of(s, i)[k % s.block_size]
+    if need <= replica.free:
+        take(s, i, need)
+        replica.granted = k
+        return False
+    return serve_one_by_one(s, i, k)
 
 
 @kernel
@@ -278,7 +104,79 @@ def serve_one_by_one(s: Any, i: int, k: int) -> bool:
     return preempted
 
 
-# -- the batch ---------------------------------------------------------------------------------------------------------
+@kernel
+def continue_prefill(s: Any, i: int, k: int) -> tuple[int, bool]:
+    """The next chunk of the one unfinished prefill (rules C2, C3). Returns the prefills in the batch: 0 or 1; and
+    whether anything was preempted."""
+    replica = replica_of(s, i)
+    r = replica.partial
+    budget = s.max_num_batched_tokens - replica.decodes
+    if r == NOBODY or budget == 0:
+        return 0, False
+    request = request_of(s, r)
+    chunk = min(request.target - request.computed, budget)
+    need = ceil_div(request.computed + chunk, s.block_size) - ceil_div(request.computed, s.block_size)
+    preempted = False
+    while replica.free < need:
+        victim = choose_victim(s, i)
+        preempt(s, i, victim, k)
+        preempted = True
+        if victim == r:
+            return 0, True
+    take(s, i, need)
+    replica.partial = NOBODY
+    join_batch(s, i, r, chunk, 0)
+    return 1, preempted
+
+
+# -- then waiting ones -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def admit(s: Any, i: int, prefills: int, now: float) -> tuple[int, bool]:
+    """Admit waiting requests (rule C4). Returns the prefills in the batch, and whether blocks were short."""
+    replica = replica_of(s, i)
+    budget = s.max_num_batched_tokens - replica.decodes
+    if prefills > 0:
+        budget -= batch_tokens(s)[0]
+    while budget > 0 and replica.waiting > 0 and replica.running < s.max_num_seqs:
+        r = first_waiting(s, i)
+        request = request_of(s, r)
+        target = request.prompt + request.generated
+        named = named_hits(s, i, r, target)
+        private = private_hits(s, i, r, target, named)
+        hit = (named + private) * s.block_size
+        chunk = min(target - hit, budget)
+        if s.chunked_prefill == 0 and target - hit > budget:
+            break
+        need = ceil_div(hit + chunk, s.block_size) - named - private
+        if need + private > replica.free or need + private + hits_in_queue(s, i, r, named) > replica.free:
+            return prefills, True
+        dequeue(s, i, r)
+        claim(s, i, r, named, private)
+        take(s, i, need)
+        join_running(s, i, r)
+        request.status = PREFILLING
+        request.target = target
+        request.computed = hit
+        if np.isnan(request.scheduled):
+            request.scheduled = now
+            request.cached = hit
+        join_batch(s, i, r, chunk, prefills)
+        prefills += 1
+        budget -= chunk
+    return prefills, False
+
+
+@kernel
+def join_batch(s: Any, i: int, r: int, chunk: int, prefills: int) -> None:
+    """Note a chunk as prefill number `prefills` of the batch, and publish the blocks it fills (rule K4)."""
+    publish(s, i, r, request_of(s, r).computed + chunk)
+    batch_ids(s)[prefills] = r
+    batch_tokens(s)[prefills] = chunk
+
+
+# -- what the batch is -------------------------------------------------------------------------------------------------
 
 
 @kernel
@@ -289,84 +187,11 @@ def capped_sum(start: int, count: int, cap: int) -> int:
 
 
 @kernel
-def compose(s: Any, i: int, now: float) -> float:
-    """Compose the next batch of replica i; returns its step time in seconds, 0 when the batch is empty."""
+def measure(s: Any, i: int, k: int, prefills: int) -> tuple[int, float, float]:
+    """Advance the prefills by their chunks (C5) and cost the batch's shape (C7): prefill tokens, seconds, joules."""
     replica = replica_of(s, i)
-    size = s.block_size
     window = s.window
-    k = replica.composed
-    if replica.zombies > 0:
-        remove_zombies(s, i, k)
-
-    # running sequences first: the decodes, then the one unfinished prefill (C2, C3)
-    preempted = False
-    need = phases_of(s, i)[k % size]
-    if need <= replica.free:
-        take(s, i, need)
-        replica.granted = k
-    else:
-        preempted = serve_one_by_one(s, i, k)
-    budget = s.max_num_batched_tokens - replica.decodes
-    prefills = 0
-    r = replica.partial
-    if r != NOBODY and budget > 0:
-        request = request_of(s, r)
-        chunk = min(request.target - request.computed, budget)
-        need = ceil_div(request.computed + chunk, size) - ceil_div(request.computed, size)
-        while replica.free < need:
-            victim = choose_victim(s, i)
-            preempt(s, i, victim, k)
-            preempted = True
-            if victim == r:
-                break
-        if replica.partial == r:
-            take(s, i, need)
-            batch_ids(s)[0] = r
-            batch_tokens(s)[0] = chunk
-            replica.partial = NOBODY
-            publish(s, i, r, request.computed + chunk)
-            prefills = 1
-            budget -= chunk
-
-    # then waiting requests (C4)
-    short = False
-    if not preempted:
-        while budget > 0 and replica.waiting > 0 and replica.running < s.max_num_seqs:
-            r = first_waiting(s, i)
-            request = request_of(s, r)
-            target = request.prompt + request.generated
-            named = named_hits(s, i, r, target)
-            private = private_hits(s, i, r, target, named)
-            hit = (named + private) * size
-            chunk = min(target - hit, budget)
-            if s.chunked_prefill == 0 and target - hit > budget:
-                break
-            need = ceil_div(hit + chunk, size) - named - private
-            if need + private > replica.free or need + private + hits_in_queue(s, i, r, named) > replica.free:
-                short = True
-                break
-            dequeue(s, i, r)
-            claim(s, i, r, named, private)
-            take(s, i, need)
-            join_running(s, i, r)
-            request.status = PREFILLING
-            request.target = target
-            request.computed = hit
-            if np.isnan(request.scheduled):
-                request.scheduled = now
-                request.cached = hit
-            publish(s, i, r, hit + chunk)
-            batch_ids(s)[prefills] = r
-            batch_tokens(s)[prefills] = chunk
-            prefills += 1
-            budget -= chunk
-
     decodes = replica.decodes
-    if decodes + prefills == 0:
-        return 0.0
-
-    # the shape of the batch (C7), and its prefills' progress (C5)
-    decode_context = decodes * k + replica.offsets
     decode_context_window = 0
     if window > 0:
         cross_window(s, i, k)
@@ -402,7 +227,7 @@ def compose(s: Any, i: int, now: float) -> float:
         end,
         end_window,
         decodes,
-        decode_context,
+        decodes * k + replica.offsets,
         decode_context_window,
         decodes + finished,
         decodes + prefills,
@@ -413,21 +238,26 @@ def compose(s: Any, i: int, now: float) -> float:
         emit_j,
         smooth,
     )
-    book(s, i, k, prefills, tokens, seconds, joules)
-    if replica.waiting > 0:
-        if preempted or short:
-            replica.blocked_kv_s += seconds
-        elif replica.running >= s.max_num_seqs:
-            replica.blocked_seqs_s += seconds
-        else:
-            replica.blocked_tokens_s += seconds
-    retire(s, i, k)
-    replica.composed = k + 1
-    return seconds
+    return tokens, seconds, joules
+
+
+# -- what follows from it ----------------------------------------------------------------------------------------------
 
 
 @kernel
-def book(s: Any, i: int, k: int, prefills: int, tokens: int, seconds: float, joules: float) -> None:
+def book_blocked(s: Any, i: int, by_kv: bool, seconds: float) -> None:
+    """Why requests wait through this step (rule C8)."""
+    replica = replica_of(s, i)
+    if by_kv:
+        replica.blocked_kv_s += seconds
+    elif replica.running >= s.max_num_seqs:
+        replica.blocked_seqs_s += seconds
+    else:
+        replica.blocked_tokens_s += seconds
+
+
+@kernel
+def book(s: Any, i: int, k: int, prefills: int, tokens: int, joules: float) -> None:
     """Share the energy (A2), move finished prefills on to decoding (C5)."""
     replica = replica_of(s, i)
     each = joules / (tokens + replica.decodes)
@@ -460,7 +290,7 @@ def retire(s: Any, i: int, k: int) -> None:
     heap = finishing_of(s, i)
     parity = k & 1
     retiring = 0
-    while replica.decodes > 0 and heap[0] >> _STEP_SHIFT == k:
+    while replica.decodes > 0 and heap[0] >> STEP_SHIFT == k:
         r = int(heap[0] & 0xFFFFFFFF)
         request = request_of(s, r)
         last = replica.decodes - 1

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from sim.compiled import kernel
-from sim.kernels.batching import dequeue, enqueue
 from sim.kernels.blocks import abandon_run, ceil_div, named_hits
 from sim.kernels.draws import uniform
 from sim.kernels.heap import push
 from sim.kernels.outcome import end_request
+from sim.kernels.queues import dequeue, enqueue
 from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, settle_energy, start_anew, wake
 from sim.kernels.state import (
     ABANDONED,
