@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from policies import ReplicaView, RequestView
 from profiles.errors import UserError
 from sim.pool import BALANCERS, EngineSettings, PoolSettings, StepShape
 from sim.workloads.workload import Provenance, Workload
-from tests.oracle import OracleResult, ReplicaView, RequestView, Stalled, run_oracle
+from tests.oracle import OracleResult, Stalled, run_oracle
 from tests.oracle.batches import Batch
 from tests.oracle.blocks import BlockPool
 from tests.oracle.composer import Composer
@@ -442,8 +443,8 @@ def test_a_python_policy() -> None:
     result = run(asks, replicas=3, balancer="python", policy=last, controls=[(1.0, "fail", 2)])
     assert result.replica == [2, 1]  # END before control: A had emitted at 1
     request, replicas = seen[-1]
-    assert request == RequestView(1, 1.5, 1.5, 3, 2, -1, 0)
-    assert replicas == [ReplicaView(0, True, 0), ReplicaView(1, True, 0), ReplicaView(2, False, 0)]
+    assert request == RequestView(id=1, now_s=1.5, arrival_s=1.5, prompt_tokens=3, priority=2, session=-1, attempt=0)
+    assert replicas == [ReplicaView(id=i, up=i < 2, outstanding=0) for i in range(3)]
     with pytest.raises(UserError, match="policy chose no replica"):
         run(asks, balancer="python", policy=lambda request, replicas: 7)
 

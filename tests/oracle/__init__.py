@@ -16,8 +16,7 @@ this order:
     results.py     what a run leaves behind                                        A
 """
 
-from tests.oracle.balancers import ReplicaView, RequestView
 from tests.oracle.results import OracleResult, ReplicaResult
 from tests.oracle.world import Stalled, run_oracle
 
-__all__ = ["OracleResult", "ReplicaResult", "ReplicaView", "RequestView", "Stalled", "run_oracle"]
+__all__ = ["OracleResult", "ReplicaResult", "Stalled", "run_oracle"]

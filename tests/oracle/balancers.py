@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import floor
 
+from policies import ReplicaView, RequestView
 from profiles.errors import UserError
 from sim.pool import Balancer
 from tests.oracle.replica import Replica
 from tests.oracle.requests import Request
 
-__all__ = ["Balance", "Policy", "ReplicaView", "RequestView", "Uniform"]
+__all__ = ["Balance", "Policy", "Uniform"]
 
 Uniform = Callable[[int, int, int, int], float]  # (seed, request id, attempt, 1 or 2) -> [0, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestView:
-    """What a Python policy sees of a request (B6)."""
-
-    id: int
-    now_s: float
-    arrival_s: float
-    prompt_tokens: int
-    priority: int
-    session: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """What a Python policy sees of a replica (B6). `outstanding` is the balancer's view, with its lag."""
-
-    id: int
-    up: bool
-    outstanding: int
 
 
 Policy = Callable[[RequestView, list[ReplicaView]], int]
@@ -140,7 +118,7 @@ class Balance:
             session=request.session,
             attempt=request.attempts,
         )
-        chosen = self.policy(about, [ReplicaView(r.id, r.up, self.view(r)) for r in self.replicas])
+        chosen = self.policy(about, [ReplicaView(id=r.id, up=r.up, outstanding=self.view(r)) for r in self.replicas])
         if not (0 <= chosen < len(self.replicas) and self.replicas[chosen].up):
             allowed = "the id of a replica that is up"
             raise UserError("the policy chose no replica", got=chosen, allowed=allowed)
