@@ -190,7 +190,7 @@ def _lost(losses: Losses, count: int, resource: str) -> list[_Sign]:
         (losses.unfit, "too long for the deployment", "context_limit", TIGHT_UNFIT, OVERLOADED_UNFIT),
         (losses.failed, "lost to failures", "failures", TIGHT_UNFIT, OVERLOADED_UNFIT),
     )
-    for lost, text, binding, tight, overloaded in rows:
+    for lost, text, binding, tight, overloaded in sorted(rows, key=lambda row: -row[0]):  # the largest loss binds
         if lost > tight * count:
             severity = 2 if lost > overloaded * count else 1
             signs.append(_Sign(severity, f"{percent(lost / count)} of the requests were {text}", binding))
