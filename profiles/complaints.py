@@ -36,7 +36,8 @@ def told(error: ValidationError, cls: type[BaseModel], where: str) -> UserError:
     key = first["loc"][-1] if first["loc"] else ""
     path = ".".join(str(part) for part in first["loc"] if part != "[key]")
     what = f"{where}: {path}" if path else where
-    tail = f"({more} more in this file)" if more else ""
+    others = list(dict.fromkeys(".".join(str(part) for part in one["loc"]) for one in problems[1:]))
+    tail = f"({more} more in this file: {', '.join(others[:6])}{' ...' if len(others) > 6 else ''})" if more else ""
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(str(key), _fields_at(cls, first["loc"][:-1]))
         return UserError(f"{what}: unknown key", next_step=f"{hint} {tail}".rstrip())

@@ -91,7 +91,9 @@ def simulate(
     assert kept is not None
     summary = results[0]
     if len(results) > 1:
-        summary = {**summary, "seeds": summarise_seeds(results)}
+        merged = summarise_seeds(results)
+        headline = {key: merged[key] for key in ("verdict", "verdict_reason", "binding_constraint")}  # the worst
+        summary = {**summary, **headline, "seeds": merged}
     return Simulation(kept, summary)
 
 

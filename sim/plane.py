@@ -197,7 +197,9 @@ class DataPlane:
             raise UserError(f"the policy raised {type(error).__name__}: {error}") from error
         up = [replica.id for replica in replicas if replica.up]
         if answer not in up:
-            raise UserError("the policy chose a replica that is not up", got=answer, allowed=str(up))
+            raise UserError(
+                "the policy must return the id of a replica that is up (replica.id)", got=answer, allowed=str(up)
+            )
         return int(answer)
 
 

@@ -41,6 +41,8 @@ class Prepared:
     workload: Workload
     controls: tuple[Any, ...]
     policy: Any
+    resolved: dict[str, Any]
+    """The scenario as it is run, with what the caller put in place of its own."""
 
 
 def prepare(
@@ -67,6 +69,7 @@ def prepare(
     profiles = loaded.folder / scenario.profiles if scenario.profiles else None
     ((name, spec),) = scenario.pools.items()
     pool = resolve_pool(name, spec, Catalogue(profiles))
+    given = workload is not None
     if workload is None:
         workload = build_workload(
             scenario.workload,
@@ -97,7 +100,30 @@ def prepare(
         workload=workload,
         controls=(*_scenario_controls(loaded, name, pool.settings.replicas, seed), *controls),
         policy=policy,
+        resolved=_resolved(loaded, trace=trace, requests=requests, time_scale=time_scale, given=given),
     )
+
+
+def _resolved(
+    loaded: LoadedScenario, *, trace: Path | None, requests: int | None, time_scale: float | None, given: bool
+) -> dict[str, Any]:
+    whole: dict[str, Any] = loaded.scenario.model_dump(mode="json", exclude_none=True)
+    workload = whole["workload"]
+    if given:
+        whole["workload"] = {"given": "arrays"}
+        return whole
+    if trace is not None:
+        for name in ("arrivals", "prompt_tokens", "output_tokens", "requests", "duration_s"):
+            workload.pop(name, None)
+        workload["trace"] = {**workload.get("trace", {"time_scale": 1.0}), "path": trace.name}
+        workload["trace"].pop("requests", None)
+    part = workload.get("trace", workload)
+    if requests is not None:
+        workload.pop("duration_s", None)
+        part["requests"] = requests
+    if time_scale is not None:
+        part["time_scale"] = time_scale
+    return whole
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = MAX_REQUESTS) -> None:
@@ -115,7 +141,7 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     from sim.world import World
 
     begun = time.perf_counter()
-    warm_up()
+    warm_up(all_of_it=bool(prepared.controls) or prepared.policy is not None)
     plane = DataPlane(
         prepared.workload,
         prepared.pool.settings,
@@ -130,7 +156,7 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     ended = time.perf_counter()
     scenario = prepared.loaded.scenario
     return Outcome(
-        scenario=scenario.model_dump(mode="json", exclude_none=True),
+        scenario=prepared.resolved,
         seed=prepared.seed,
         plane=plane,
         deployment=prepared.pool.facts,

@@ -14,13 +14,15 @@ from sim.workloads.workload import Provenance, Workload
 
 __all__ = ["warm_up"]
 
-_warm = False
+_warm: set[bool] = set()
 
 
-def warm_up() -> None:
-    """Compile the kernels, or load them from the cache, once a process. The first time ever is announced on stderr."""
-    global _warm
-    if _warm:
+def warm_up(*, all_of_it: bool = False) -> None:
+    """Compile the kernels, or load them from the cache, once a process. The first time ever is announced on stderr.
+
+    `all_of_it` includes what only controls and Python policies call.
+    """
+    if all_of_it in _warm:
         return
     from sim import compiled
     from sim.plane import DataPlane
@@ -50,7 +52,7 @@ def warm_up() -> None:
     plane = DataPlane(
         workload, PoolSettings(replicas=2, engine=settings), synthetic_costs(SyntheticSpec(step_s=1.0), settings)
     )
-    if not cached:  # what only controls and Python policies call
+    if all_of_it or not cached:
         plane.advance(0.5)
         plane.fail(0)
         plane.repair(0)
@@ -59,4 +61,4 @@ def warm_up() -> None:
     if not cached:
         compiled.mark_complete()
         print(f"nearfar: compiled in {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
-    _warm = True
+    _warm.add(all_of_it)

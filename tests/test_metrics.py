@@ -296,3 +296,31 @@ def test_seeds_merge() -> None:
     assert both["ttft_s"]["p50"]["mean"] == pytest.approx((one["ttft_s"]["p50"] + two["ttft_s"]["p50"]) / 2)
     assert both["assumed"] == ["the step time"]
     json.dumps(both, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "prompt", "output"), [("h100", 1000, 200), ("l40s", 300, 300), ("a100", 4000, 50)]
+)
+def test_capacity_is_what_a_flood_is_served_at(accelerator: str, prompt: int, output: int) -> None:
+    from sim.results.capacity import capacity_rps
+    from sim.run import prepare, run
+    from sim.scenario import load
+
+    flood = {
+        "pools": {"pool": {"deployment": {"model": "llama-3.1-8b", "accelerator": accelerator}}},
+        "workload": {
+            "arrivals": {"kind": "poisson", "rate_rps": 1e6},
+            "prompt_tokens": prompt,
+            "output_tokens": {"kind": "uniform", "min": 1, "max": 2 * output},
+            "requests": 4000,
+        },
+    }
+    plane = run(prepare(load(flood))).plane
+    served_rps = len(plane.requests) / plane.requests["finish"].max()
+    assert capacity_rps(plane) == pytest.approx(served_rps, rel=0.12)
+
+
+def test_attainment_by_limit() -> None:
+    s = summarise(outcome_of(slo=Slo(ttft_s=1e9, tpot_s=1e-9)))
+    assert s["slo_attainment_by"] == {"ttft_s": 1.0, "tpot_s": s["slo_attainment"]}
+    assert "TPOT" in s["verdict_reason"]

@@ -209,7 +209,7 @@ def test_python_policy_and_control_through_the_api() -> None:
 
 
 def test_a_policy_that_answers_nonsense_is_told_so() -> None:
-    with pytest.raises(nearfar.UserError, match="not up"):
+    with pytest.raises(nearfar.UserError, match="that is up"):
         nearfar.simulate(SMALL, set={"pools.cloud.balancer": "python"}, policy=lambda _request, _replicas: 17)
 
 

@@ -81,8 +81,9 @@ SUMMARY: tuple[Column, ...] = (
     Column("verdict_reason", "", "text", "What speaks for the verdict, in words"),
     Column("binding_constraint", "", "text", "compute, kv_blocks, max_num_seqs, max_num_batched_tokens, "
            "queue_limit, context_limit, failures or none"),
-    Column("headroom", "", "double", "1 − the load of the fullest resource in the busiest stretch (or the "
-           "share of busy time in which requests waited); 0 when OVERLOADED or SLO attainment is below 99 %"),
+    Column("headroom", "", "double", "1 − the largest of: slots and KV blocks in use in the busiest stretch, "
+           "offered_rps / capacity_rps, the share of busy time in which requests waited; 0 when OVERLOADED or SLO "
+           "attainment is below 99 %"),
     Column("deployment", "", "text", "Name of the deployment"),
     Column("replica_count", "", "int64", "Replicas in the pool"),
     Column("accelerators", "", "int64", "Accelerators in the pool: replicas × accelerators of one"),
@@ -104,6 +105,9 @@ SUMMARY: tuple[Column, ...] = (
     Column("slo", "", "object", "The limits: ttft_s, tpot_s, e2e_s; null where there is none"),
     Column("slo_attainment", "", "double", "Requests that completed and met every limit / requests that "
            "arrived (lost ones are misses), after the warm-up; null without an SLO. O = 1 meets any TPOT"),
+    Column("slo_attainment_by", "", "object", "The same for each limit that is given, by its name"),
+    Column("capacity_rps", "1/s", "double", "Requests/s that the pool could serve at most, were they all like the mean "
+           "of those it got: the best batch that slots, KV blocks, budget and the limit on TPOT allow"),
     Column("goodput_rps", "1/s", "double", "Requests that completed and met every limit / (T − warm-up); "
            "without an SLO every completed one counts"),
     Column("served_rps", "1/s", "double", "Completed requests / T"),
@@ -131,6 +135,9 @@ SUMMARY: tuple[Column, ...] = (
     Column("assumed", "", "list", "Names of the facts that are stated guesses"),
     Column("seed", "", "int64", "Seed of the run"),
     Column("workload", "", "text", "Kind of the workload"),
+    Column("offered_rps", "1/s", "double", "Arrivals by the time over which they came"),
+    Column("prompt_tokens_mean", "tokens", "double", "Of all requests"),
+    Column("output_tokens_mean", "tokens", "double", "Of all requests"),
     Column("workload_sha256", "", "text", "Digest of the trace file; null when the workload was generated"),
     Column("rows_read", "", "int64", "Rows read from a trace; 0 for a generator"),
     Column("requests_emitted", "", "int64", "Requests that the workload's source emitted"),
@@ -173,8 +180,8 @@ looked at in the busiest stretch, the 5 % of the run with the largest mean.
 - Requests waited for slots, KV blocks or tokens (`blocked_s`) during more than 5 % of the busy time.
 - Preemptions exceed 1 % of the requests.
 - In the busiest stretch, running requests filled more than 85 % of the slots (`max_num_seqs`, or
-  `max_outstanding` when that is smaller), or KV blocks in use more than 85 % of all; or the tokens computed
-  in the run would have taken more than 85 % of the up time in full steps.
+  `max_outstanding` when that is smaller), or KV blocks in use more than 85 % of all; or the requests
+  offered (`offered_rps`) were more than 85 % of the capacity (`capacity_rps`).
 
 **OK**: none of these.
 

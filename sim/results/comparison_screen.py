@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim.compare import METRICS
+from sim.results.verdict import VERDICTS
 
 __all__ = ["comparison_screen"]
 
@@ -18,7 +19,7 @@ def comparison_screen(result: dict[str, Any]) -> str:
         f"{result['scenario']}: {len(variants)} variants, seeds {result['seeds'][0]} to {result['seeds'][-1]}",
         "",
         f"{'':<26}" + "".join(f"{head:>{width}}" for head in heads),
-        f"{'verdict':<26}" + "".join(f"{_most(one['verdicts']):>{width}}" for one in variants),
+        f"{'verdict':<26}" + "".join(f"{_verdicts(one['verdicts']):>{width}}" for one in variants),
     ]
     for metric in METRICS:
         lines.append(f"{metric:<26}" + "".join(f"{_cell(one, metric):>{width}}" for one in variants))
@@ -26,8 +27,10 @@ def comparison_screen(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _most(verdicts: list[str]) -> str:
-    return max(sorted(set(verdicts)), key=verdicts.count)
+def _verdicts(verdicts: list[str]) -> str:
+    """The worst first, with its number when the seeds disagree."""
+    counts = [(name, verdicts.count(name)) for name in reversed(VERDICTS) if name in verdicts]
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{number} {name}" for name, number in counts)
 
 
 def _cell(variant: dict[str, Any], metric: str) -> str:

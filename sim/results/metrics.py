@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED
+from sim.results.capacity import capacity_rps
 from sim.results.invariants import check_invariants
 from sim.results.outcome import Outcome, Slo
 from sim.results.seeds import interval, summarise_seeds
 from sim.results.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
-from sim.results.verdict import Losses, judge
+from sim.results.verdict import Losses, judge, offered_rps
+from sim.results.words import percent
 
 __all__ = ["check_invariants", "interval", "summarise", "summarise_seeds"]
 
@@ -47,10 +49,13 @@ def summarise(outcome: Outcome, timeline: Timeline | None = None) -> dict[str, A
     requests = plane.requests
     counts = _counts(requests)
     measured = requests["arrival"] >= outcome.warmup_s
-    good, latencies = _latencies(requests, measured, outcome.slo)
+    good, by_limit, latencies = _latencies(requests, measured, outcome.slo)
     span_s = span_of(requests)
-    attainment = _ratio(good, int(np.count_nonzero(measured))) if outcome.slo.given else None
-    verdict = judge(plane, timeline, _losses(counts), attainment)
+    asked = int(np.count_nonzero(measured))
+    attainment = _ratio(good, asked) if outcome.slo.given else None
+    attainment_by = {name: _ratio(met, asked) for name, met in by_limit.items()}
+    capacity = capacity_rps(plane, outcome.slo.tpot_s) * len(plane.replicas)
+    verdict = judge(plane, timeline, _losses(counts), attainment, capacity_rps=capacity, missed=_missed(attainment_by))
     return {
         "verdict": verdict.verdict,
         "verdict_reason": verdict.reason,
@@ -65,6 +70,8 @@ def summarise(outcome: Outcome, timeline: Timeline | None = None) -> dict[str, A
         **latencies,
         "slo": {"ttft_s": outcome.slo.ttft_s, "tpot_s": outcome.slo.tpot_s, "e2e_s": outcome.slo.e2e_s},
         "slo_attainment": attainment,
+        "slo_attainment_by": attainment_by,
+        "capacity_rps": capacity,
         "goodput_rps": _ratio(good, span_s - max(0.0, outcome.warmup_s)),
         **_rates(requests, span_s),
         **_machine(outcome, span_s),
@@ -105,8 +112,18 @@ def _losses(counts: dict[str, Any]) -> Losses:
 # -- latencies -------------------------------------------------------------------------------------------
 
 
-def _latencies(requests: NDArray[Any], measured: Bools, slo: Slo) -> tuple[int, dict[str, dict[str, float] | None]]:
-    """How many measured requests completed within the SLO, and the distributions of their latencies."""
+def _missed(by_limit: dict[str, float | None]) -> str:
+    """Which limits were missed, where there is more than one."""
+    if len(by_limit) < 2:
+        return ""
+    parts = [f"{name.removesuffix('_s').upper()} {percent(share)}" for name, share in by_limit.items()]
+    return f" ({', '.join(parts)})"
+
+
+def _latencies(
+    requests: NDArray[Any], measured: Bools, slo: Slo
+) -> tuple[int, dict[str, int], dict[str, dict[str, float] | None]]:
+    """How many measured requests completed within the SLO, within each limit, and the distributions of latencies."""
     chosen = np.flatnonzero(measured & (requests["status"] == COMPLETED))
     arrival, scheduled, first, finish = (
         requests[name][chosen] for name in ("arrival", "scheduled", "first_token", "finish")
@@ -115,16 +132,18 @@ def _latencies(requests: NDArray[Any], measured: Bools, slo: Slo) -> tuple[int, 
     ttft, e2e, queue = first - arrival, finish - arrival, scheduled - arrival
     tpot = (finish - first) / np.maximum(more, 1)
     good = np.ones(len(chosen), np.bool_)
-    for values, limit in ((ttft, slo.ttft_s), (tpot, slo.tpot_s), (e2e, slo.e2e_s)):
+    by_limit = {}
+    for name, values, limit in (("ttft_s", ttft, slo.ttft_s), ("tpot_s", tpot, slo.tpot_s), ("e2e_s", e2e, slo.e2e_s)):
         if limit is not None:
             good &= values <= limit
+            by_limit[name] = int(np.count_nonzero(values <= limit))
     tables = {
         "ttft_s": _distribution(ttft),
         "tpot_s": _distribution(tpot[more > 0]),
         "e2e_s": _distribution(e2e),
         "queue_s": _distribution(queue),
     }
-    return int(np.count_nonzero(good)), tables
+    return int(np.count_nonzero(good)), by_limit, tables
 
 
 def _distribution(values: Floats) -> dict[str, float] | None:
@@ -198,9 +217,12 @@ def _engine(outcome: Outcome, span_s: float) -> dict[str, Any]:
 
 
 def _provenance(outcome: Outcome) -> dict[str, Any]:
-    source = outcome.plane.workload.provenance
+    source, requests = outcome.plane.workload.provenance, outcome.plane.requests
     return {
         "workload": source.kind,
+        "offered_rps": offered_rps(outcome.plane),
+        "prompt_tokens_mean": float(requests["prompt"].mean()),
+        "output_tokens_mean": float(requests["output"].mean()),
         "workload_sha256": source.sha256 or None,
         "rows_read": source.rows_read,
         "requests_emitted": source.rows_emitted,

@@ -42,6 +42,7 @@ def screen(summary: Mapping[str, Any]) -> str:
         _row("waited for", ", ".join(f"{name} {duration(value)}" for name, value in s["blocked_s"].items())),
         "",
         _row("workload", _workload(s)),
+        _row("offered", _offered(s)),
         *_listed("notes", s["notes"]),
         _row("confidence", s["confidence"]),
         *_listed("assumed", s["assumed"]),
@@ -64,7 +65,10 @@ def _seeds(s: Mapping[str, Any]) -> list[str]:
         ("  goodput", merged["goodput_rps"], lambda value: figure(value, "requests/s")),
     )
     verdicts = ", ".join(f"{number} x {verdict}" for verdict, number in merged["verdicts"].items() if number)
-    lines = ["", _row(f"{len(merged['seeds'])} seeds", f"{verdicts}; mean and 95 % interval (above: the first seed)")]
+    lines = [
+        "",
+        _row(f"{len(merged['seeds'])} seeds", f"{verdicts}; mean and 95 % interval (figures above: the first seed)"),
+    ]
     lines += [_row("", note) for note in merged["notes"] if note not in s["notes"]]
     for label, value, word in rows:
         if value["low"] is not None:
@@ -116,6 +120,11 @@ def _workload(s: Mapping[str, Any]) -> str:
     dropped = ", ".join(f"{reason} {count(n)}" for reason, n in s["dropped_by"].items())
     read = f", {count(s['rows_read'])} rows read" if s["rows_read"] else ""
     return f"{s['workload']}, seed {s['seed']}{read}" + (f", dropped: {dropped}" if dropped else "")
+
+
+def _offered(s: Mapping[str, Any]) -> str:
+    tokens = f"{count(round(s['prompt_tokens_mean']))} prompt and {count(round(s['output_tokens_mean']))} output tokens"
+    return f"{figure(s['offered_rps'], 'requests/s')}, {tokens} on average"
 
 
 def _speed(s: Mapping[str, Any]) -> list[str]:

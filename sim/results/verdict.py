@@ -20,7 +20,7 @@ from sim.results.words import percent
 if TYPE_CHECKING:
     from sim.plane import DataPlane
 
-__all__ = ["BINDING", "VERDICTS", "Judgement", "Losses", "judge"]
+__all__ = ["BINDING", "VERDICTS", "Judgement", "Losses", "judge", "offered_rps"]
 
 VERDICTS = ("OK", "TIGHT", "OVERLOADED")
 BINDING = (
@@ -81,46 +81,62 @@ class _Loads(NamedTuple):
     blocked: dict[str, float]  # share of the busy time, by kv, seqs, tokens
 
 
-def judge(plane: DataPlane, timeline: Timeline, losses: Losses, slo_attainment: float | None) -> Judgement:
-    """The verdict on a finished run. `slo_attainment` is None without an SLO."""
-    loads = _loads(plane, timeline)
+def judge(
+    plane: DataPlane,
+    timeline: Timeline,
+    losses: Losses,
+    slo_attainment: float | None,
+    *,
+    capacity_rps: float,
+    missed: str = "",
+) -> Judgement:
+    """The verdict on a finished run.
+
+    `slo_attainment` is None without an SLO, `missed` says which limits were. `capacity_rps` is that of the whole pool.
+    """
+    loads = _loads(plane, timeline, capacity_rps)
     resource = _resource(plane, loads, losses)
     signs = [
         *_backlog(plane, resource),
         *_lost(losses, len(plane.requests), resource),
-        *_slo(slo_attainment, losses, len(plane.requests), resource),
+        *_slo(slo_attainment, losses, len(plane.requests), resource, missed),
         *_pressure(plane, loads),
     ]
     load = max(loads.slots, loads.kv, loads.compute, sum(loads.blocked.values()))
     if not signs:
         slots, kv, compute = percent(loads.slots), percent(loads.kv), percent(loads.compute)
-        text = f"in use at most: {slots} of the slots, {kv} of the KV blocks, {compute} of the compute"
+        text = f"in use at most: {slots} of the slots, {kv} of the KV blocks, {compute} of the capacity"
         return Judgement("OK", text, "none", max(0.0, 1.0 - load))
     worst = max(sign.severity for sign in signs)
     chosen = [sign for sign in signs if sign.severity == worst]
-    missed = slo_attainment is not None and slo_attainment < TIGHT_SLO
-    headroom = 0.0 if missed or VERDICTS[worst] == "OVERLOADED" else max(0.0, 1.0 - load)
+    misses = slo_attainment is not None and slo_attainment < TIGHT_SLO
+    headroom = 0.0 if misses or VERDICTS[worst] == "OVERLOADED" else max(0.0, 1.0 - load)
     return Judgement(VERDICTS[worst], "; ".join(sign.text for sign in chosen[:3]), chosen[0].binding, headroom)
 
 
 # -- what is measured ------------------------------------------------------------------------------------
 
 
-def _loads(plane: DataPlane, timeline: Timeline) -> _Loads:
-    engine, replicas = plane.pool.engine, plane.replicas
+def _loads(plane: DataPlane, timeline: Timeline, capacity_rps: float) -> _Loads:
+    replicas = plane.replicas
     span_s = span_of(plane.requests)
     busy, up = float(busy_seconds(replicas, span_s).sum()), float(up_seconds(replicas, span_s).sum())
-    tokens = float(replicas["prefill_tokens"].sum() + replicas["decode_tokens"].sum())
-    budget = engine.max_num_batched_tokens
     return _Loads(
         slots=timeline.busiest(timeline.running) / (plane.pool.replicas * _slots(plane)),
         kv=timeline.busiest(timeline.kv_share),
-        compute=tokens * _step_s(plane, budget) / budget / up if up > 0.0 else 0.0,
+        compute=offered_rps(plane) * len(replicas) * span_s / (capacity_rps * up) if capacity_rps * up > 0.0 else 0.0,
         blocked={
             name: min(1.0, float(replicas[f"blocked_{name}_s"].sum()) / busy) if busy > 0.0 else 0.0
             for name in ("kv", "seqs", "tokens")
         },
     )
+
+
+def offered_rps(plane: DataPlane) -> float:
+    """Requests/s while they arrived; of a closed loop, what it got."""
+    arrival = plane.requests["arrival"]
+    window_s = float(arrival.max() - arrival.min())
+    return (len(arrival) - 1) / window_s if window_s > 0.0 else 0.0
 
 
 def _slots(plane: DataPlane) -> int:
@@ -197,13 +213,13 @@ def _lost(losses: Losses, count: int, resource: str) -> list[_Sign]:
     return signs
 
 
-def _slo(attainment: float | None, losses: Losses, count: int, resource: str) -> list[_Sign]:
+def _slo(attainment: float | None, losses: Losses, count: int, resource: str, missed: str) -> list[_Sign]:
     if attainment is None or attainment >= TIGHT_SLO:
         return []
     most = 0.5 * (1.0 - attainment) * count  # of the misses
     binding = "context_limit" if losses.unfit > most else "failures" if losses.failed > most else resource
     severity = 2 if attainment < OVERLOADED_SLO else 1
-    return [_Sign(severity, f"only {percent(attainment)} of the requests met the SLO", binding)]
+    return [_Sign(severity, f"only {percent(attainment)} of the requests met the SLO{missed}", binding)]
 
 
 def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
@@ -222,7 +238,7 @@ def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
     rows = (
         (loads.slots, "slots were {} full in the busiest stretch", slots),
         (loads.kv, "KV blocks were {} full in the busiest stretch", "kv_blocks"),
-        (loads.compute, "the tokens alone fill {} of the time in full steps", "compute"),
+        (loads.compute, "the requests offered were {} of the capacity", "compute"),
     )
     signs += [_Sign(1, text.format(percent(load)), name) for load, text, name in rows if load > TIGHT_LOAD]
     return signs
