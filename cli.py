@@ -226,7 +226,7 @@ def check(
 
 @profiles_app.command("list")
 def profiles_list(
-    kind: Annotated[str | None, typer.Option(help="accelerator, model or engine.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of profile: model, device, task, ...")] = None,
     profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
@@ -243,7 +243,7 @@ def profiles_list(
 @profiles_app.command("show")
 def profiles_show(
     name: Annotated[str, typer.Argument(help="Name or alias.")],
-    kind: Annotated[str | None, typer.Option(help="accelerator, model or engine.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of profile: model, device, task, ...")] = None,
     profiles: Profiles = None,
     as_json: Json = False,
 ) -> None:
@@ -259,7 +259,7 @@ def profiles_show(
 
 
 @profiles_app.command("schema")
-def profiles_schema(kind: Annotated[str, typer.Argument(help="accelerator, model, engine, or scenario.")]) -> None:
+def profiles_schema(kind: Annotated[str, typer.Argument(help="A kind of profile, or scenario.")]) -> None:
     """JSON Schema of a kind of file, for editors."""
     if kind == "scenario":
         from sim.scenario import json_schema as scenario_schema

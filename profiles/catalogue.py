@@ -10,37 +10,28 @@ and a user's record before a built-in one. Nothing is read before it is asked fo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from .accelerator import Accelerator
+from .device import Device
 from .engine import EngineCoefficients
 from .errors import UserError, did_you_mean
 from .extending import extend
+from .files import DATA, LIST, File, normalise, unknown, yaml_files
 from .model import Model
+from .network import Network
 from .reading import load_mapping
 from .record import Record
-from .schema import KINDS, parse, record_class
+from .schema import KINDS, kinds_of, parse, record_class
+from .task import Task
+from .technique import Technique
 
 __all__ = ["Catalogue", "normalise"]
 
-_DATA = Path(__file__).parent / "data"
-_LIST = "`nearfar profiles list` shows what there is"
 _R = TypeVar("_R", bound=Record)
-
-
-def normalise(name: str) -> str:
-    """The form in which names are compared: `NVIDIA_H100  80GB` and `nvidia-h100-80gb` are the same."""
-    return re.sub(r"[-_\s]+", "-", name.strip().lower())
-
-
-class _File(NamedTuple):
-    path: Path
-    where: str  # how messages call it
-    builtin: bool
 
 
 class Catalogue:
@@ -58,7 +49,7 @@ class Catalogue:
             raise UserError("the folder of profiles does not exist or is no folder", got=str(user_folder))
         self._folder = Path(user_folder) if user_folder is not None else None
         self._raw: dict[Path, dict[str, Any]] = {}
-        self._records: dict[_File, Record] = {}
+        self._records: dict[File, Record] = {}
 
     def accelerator(self, name: str) -> Accelerator:
         """An accelerator by name or alias. Raises UserError, with the nearest known name, for none."""
@@ -67,6 +58,22 @@ class Catalogue:
     def model(self, name: str) -> Model:
         """A model by name or alias. Raises UserError, with the nearest known name, for none."""
         return self._get(Model, "model", name)
+
+    def device(self, name: str) -> Device:
+        """A device by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Device, "device", name)
+
+    def network(self, name: str) -> Network:
+        """A network by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Network, "network", name)
+
+    def task(self, name: str) -> Task:
+        """A task by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Task, "task", name)
+
+    def technique(self, name: str) -> Technique:
+        """A technique by name or alias. Raises UserError, with the nearest known name, for none."""
+        return self._get(Technique, "technique", name)
 
     def engine(self, name_or_runtime: str, accelerator: str) -> EngineCoefficients:
         """The most specific coefficients of a runtime for an accelerator; the name tells which.
@@ -83,7 +90,7 @@ class Catalogue:
         if not family:
             if self._locate("engine", name_or_runtime) is None:
                 known = {*self.names("engine"), *(one.runtime for one in self._engines())}
-                raise _unknown("engine", name_or_runtime, known)
+                raise unknown("engine", name_or_runtime, known)
             return self._get(EngineCoefficients, "engine", name_or_runtime)
         for name in self._lineage(wanted):
             if listing := [one for one in family if self._lists(one, name)]:
@@ -99,13 +106,13 @@ class Catalogue:
 
     def find(self, name: str, kind: str | None = None) -> Record:
         """A record of any kind by name or alias. Raises UserError for none, or for several kinds."""
-        kinds = _kinds(kind)
+        kinds = kinds_of(kind)
         found = [(k, file) for k in kinds if (file := self._locate(k, name)) is not None]
         if len(found) > 1:
             raise UserError("several kinds of profile have this name", got=name, allowed=", ".join(k for k, _ in found))
         if not found:
             known = {one for k in kinds for one in self.names(k)}
-            raise _unknown(kind or "profile", name, known)
+            raise unknown(kind or "profile", name, known)
         return self._record(found[0][1])
 
     def names(self, kind: str) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ class Catalogue:
 
     def records(self, kind: str | None = None) -> tuple[Record, ...]:
         """Every record, or every record of a kind, read and validated, in the order of their names."""
-        return tuple(self.find(name, k) for k in _kinds(kind) for name in self.names(k))
+        return tuple(self.find(name, k) for k in kinds_of(kind) for name in self.names(k))
 
     def origin(self, record: Record) -> str:
         """Where a record of this catalogue was read: `built-in` or the path of the user's file."""
@@ -127,22 +134,22 @@ class Catalogue:
     # Files: which there are, and what they are called.
 
     @cached_property
-    def _builtin(self) -> dict[str, dict[str, _File]]:
+    def _builtin(self) -> dict[str, dict[str, File]]:
         """Built-in files by kind and normalised name. A stem is its record's name: none has to be read."""
         return {
             kind: {
-                normalise(path.stem): _File(path, f"profiles/data/{kind}s/{path.name}", True)
-                for path in sorted((_DATA / f"{kind}s").glob("*.yaml"))
+                normalise(path.stem): File(path, f"profiles/data/{kind}s/{path.name}", True)
+                for path in sorted((DATA / f"{kind}s").glob("*.yaml"))
             }
             for kind in KINDS
         }
 
     @cached_property
-    def _user(self) -> dict[str, dict[str, _File]]:
+    def _user(self) -> dict[str, dict[str, File]]:
         """The user's files by kind and normalised name; all are read, for only `kind` and `name` tell."""
-        found: dict[str, dict[str, _File]] = {kind: {} for kind in KINDS}
-        for path in sorted(_yaml_files(self._folder)):
-            file = _File(path, str(path), False)
+        found: dict[str, dict[str, File]] = {kind: {} for kind in KINDS}
+        for path in sorted(yaml_files(self._folder)):
+            file = File(path, str(path), False)
             data = self._load(file)
             record_class(data.get("kind"), file.where)
             name = data.get("name")
@@ -156,7 +163,7 @@ class Catalogue:
                 raise UserError(f"{file.where}: name: {name!r} is given in {twin.where} as well")
         return found
 
-    def _locate(self, kind: str, name: str) -> _File | None:
+    def _locate(self, kind: str, name: str) -> File | None:
         """The file of a name or an alias; names first, the user's first."""
         key = normalise(name)
         for layer in (self._user[kind], self._builtin[kind]):
@@ -167,10 +174,10 @@ class Catalogue:
             (file for stem, file in self._builtin[kind].items() if stem not in shadowed), key
         )
 
-    def _alias(self, files: Iterable[_File], key: str) -> _File | None:
+    def _alias(self, files: Iterable[File], key: str) -> File | None:
         return next((one for one in files if key in map(normalise, self._record(one).aliases)), None)
 
-    def _load(self, file: _File) -> dict[str, Any]:
+    def _load(self, file: File) -> dict[str, Any]:
         if file.path not in self._raw:
             self._raw[file.path] = load_mapping(file.path, file.where)
         return self._raw[file.path]
@@ -180,17 +187,17 @@ class Catalogue:
     def _get(self, cls: type[_R], kind: str, name: str) -> _R:
         file = self._locate(kind, name)
         if file is None:
-            raise _unknown(kind, name, self.names(kind))
+            raise unknown(kind, name, self.names(kind))
         record = self._record(file)
         assert isinstance(record, cls)
         return record
 
-    def _record(self, file: _File) -> Record:
+    def _record(self, file: File) -> Record:
         if file not in self._records:
             self._records[file] = parse(self._extended(file, ()), file.where)
         return self._records[file]
 
-    def _extended(self, file: _File, below: tuple[_File, ...]) -> dict[str, Any]:
+    def _extended(self, file: File, below: tuple[File, ...]) -> dict[str, Any]:
         """The raw mapping of a file on top of all that it extends; `below` are the files that led here."""
         data = self._load(file)
         target = data.get("extends")
@@ -204,7 +211,7 @@ class Catalogue:
             raise UserError(
                 f"{file.where}: extends: no such {data['kind']}",
                 got=target,
-                next_step=f"{did_you_mean(target, self.names(data['kind']))}; {_LIST}",
+                next_step=f"{did_you_mean(target, self.names(data['kind']))}; {LIST}",
             )
         if base in chain:
             turns = [*chain[chain.index(base) :], base]
@@ -213,13 +220,13 @@ class Catalogue:
         same_name = normalise(str(data.get("name"))) == normalise(target)
         return extend(self._extended(base, chain), data, same_name=same_name)
 
-    def _base_of(self, file: _File, kind: str, key: str) -> _File | None:
+    def _base_of(self, file: File, kind: str, key: str) -> File | None:
         if file.builtin:
             return self._builtin[kind].get(key)
         user = self._user[kind].get(key)
         return self._builtin[kind].get(key, user) if user in (None, file) else user
 
-    def _file_of(self, record: Record) -> _File:
+    def _file_of(self, record: Record) -> File:
         key = normalise(record.name)
         for layer in (self._user, self._builtin):
             if key in layer[record.kind]:
@@ -240,24 +247,3 @@ class Catalogue:
     def _lists(self, engine: EngineCoefficients, accelerator: str) -> bool:
         files = (self._locate("accelerator", name) for name in engine.accelerators if name != "*")
         return any(file is not None and self._record(file).name == accelerator for file in files)
-
-
-def _kinds(kind: str | None) -> list[str]:
-    """One kind, checked, or all of them."""
-    if kind is None:
-        return list(KINDS)
-    record_class(kind)
-    return [kind]
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    hint = did_you_mean(normalise(name), known)
-    return UserError(f"unknown {what}", got=name, next_step=f"{hint}; {_LIST}")
-
-
-def _yaml_files(folder: Path | None) -> list[Path]:
-    """Every YAML file below a folder, hidden files and folders left out."""
-    if folder is None:
-        return []
-    found = [path for path in folder.rglob("*") if path.suffix in {".yaml", ".yml"} and path.is_file()]
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]

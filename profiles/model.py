@@ -11,104 +11,11 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from .architecture import Attention, FeedForward, MultiToken, VisionEncoder
 from .errors import UserError
-from .record import Count, CountOrZero, Dtype, Facts, Flag, Fraction, Positive, Record
+from .record import Count, Dtype, Flag, Positive, Record
 
-__all__ = [
-    "Attention",
-    "FeedForward",
-    "LatentAttention",
-    "MixtureOfExperts",
-    "Model",
-    "MultiToken",
-    "SlidingWindow",
-]
-
-
-class SlidingWindow(Facts):
-    """Layers that attend to the last `window_tokens` only; query heads and head sizes are the others'."""
-
-    layers: Count
-    window_tokens: Count
-    kv_heads: Count
-
-
-class LatentAttention(Facts):
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one short vector per token and layer."""
-
-    kv_lora_rank: Count
-    q_lora_rank: Count | None = None
-    """None where queries are projected directly."""
-    rope_head_dim: Count
-    """The part of head_dim_qk that carries the position."""
-
-
-class Attention(Facts):
-    """Heads of the full-attention layers; `sliding` tells how the windowed layers differ."""
-
-    query_heads: Count
-    kv_heads: Count
-    head_dim_qk: Count
-    head_dim_v: Count
-    sliding: SlidingWindow | None = None
-    mla: LatentAttention | None = None
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Attention:
-        for heads in (self.kv_heads, self.sliding.kv_heads if self.sliding else 1):
-            if self.query_heads % heads:
-                raise UserError(
-                    "kv_heads must divide query_heads", got=heads, allowed=f"divisors of {self.query_heads}"
-                )
-        if self.mla and self.mla.rope_head_dim >= self.head_dim_qk:
-            raise UserError("mla.rope_head_dim must be below head_dim_qk", got=self.mla.rope_head_dim)
-        return self
-
-
-class MixtureOfExperts(Facts):
-    """Layers whose feed-forward is a router and many gated experts."""
-
-    layers: Count
-    experts: Count
-    experts_per_token: Count
-    shared_experts: CountOrZero = 0
-    """Experts that see every token, beside the routed ones."""
-    expert_intermediate: Count
-
-    @model_validator(mode="after")
-    def _routes_to_existing_experts(self) -> MixtureOfExperts:
-        if self.experts_per_token > self.experts:
-            raise UserError(
-                "experts_per_token exceeds experts", got=self.experts_per_token, allowed=f"<= {self.experts}"
-            )
-        return self
-
-
-class FeedForward(Facts):
-    """Gated feed-forward layers (three matrices each): dense ones, mixture-of-experts ones, or both."""
-
-    dense_layers: CountOrZero
-    dense_intermediate: CountOrZero
-    moe: MixtureOfExperts | None = None
-
-    @model_validator(mode="after")
-    def _dense_layers_have_a_size(self) -> FeedForward:
-        if (self.dense_layers == 0) != (self.dense_intermediate == 0):
-            raise UserError(
-                "dense_layers and dense_intermediate must both be 0 or both be more",
-                got=(self.dense_layers, self.dense_intermediate),
-            )
-        return self
-
-
-class MultiToken(Facts):
-    """Multi-token prediction: small extra layers that draft the tokens after the next one."""
-
-    layers: Count
-    params_b_per_layer: Positive | None = None
-    """1e9 parameters of one such layer, not part of total_params_b."""
-    acceptance: tuple[Fraction, ...] = ()
-    """Chance that the first, second ... drafted token is accepted, given that those before it were."""
+__all__ = ["Model"]
 
 
 class Model(Record):
@@ -131,6 +38,8 @@ class Model(Record):
     native_precision: Dtype
     """The precision that the published weights are stored in."""
     mtp: MultiToken | None = None
+    vision: VisionEncoder | None = None
+    """How it sees images; empty for text alone. Recorded, not used by the latency model of this version."""
 
     @model_validator(mode="after")
     def _layers_add_up(self) -> Model:

@@ -13,20 +13,42 @@ from typing import Any
 from pydantic import ValidationError
 
 from .accelerator import Accelerator, Energy, Link
+from .architecture import (
+    Attention,
+    FeedForward,
+    LatentAttention,
+    MixtureOfExperts,
+    MultiToken,
+    SlidingWindow,
+    VisionEncoder,
+)
 from .complaints import told
+from .device import Device
 from .engine import EngineCoefficients
 from .errors import UserError, did_you_mean
-from .model import Attention, FeedForward, LatentAttention, MixtureOfExperts, Model, MultiToken, SlidingWindow
+from .model import Model
+from .network import Network
 from .record import BYTES_PER_VALUE, CONFIDENCES, Confidence, Dtype, Provenance, Record, weakest
+from .task import Task
+from .technique import Technique
 
 __all__ = [
     "BYTES_PER_VALUE", "CONFIDENCES", "KINDS",
-    "Accelerator", "Attention", "Confidence", "Dtype", "Energy", "EngineCoefficients", "FeedForward",
-    "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "Provenance", "Record",
-    "SlidingWindow", "json_schema", "parse", "record_class", "weakest",
+    "Accelerator", "Attention", "Confidence", "Device", "Dtype", "Energy", "EngineCoefficients", "FeedForward",
+    "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "Network", "Provenance", "Record",
+    "SlidingWindow", "Task", "Technique", "VisionEncoder",
+    "json_schema", "kinds_of", "parse", "record_class", "weakest",
 ]  # fmt: skip
 
-KINDS: Mapping[str, type[Record]] = {"accelerator": Accelerator, "model": Model, "engine": EngineCoefficients}
+KINDS: Mapping[str, type[Record]] = {
+    "accelerator": Accelerator,
+    "model": Model,
+    "engine": EngineCoefficients,
+    "device": Device,
+    "network": Network,
+    "task": Task,
+    "technique": Technique,
+}
 
 
 def record_class(kind: object, where: str = "") -> type[Record]:
@@ -36,6 +58,14 @@ def record_class(kind: object, where: str = "") -> type[Record]:
         what = f"{where}: kind: unknown kind of profile" if where else "unknown kind of profile"
         raise UserError(what, got=kind if kind is not None else "nothing", next_step=did_you_mean(str(kind), KINDS))
     return found
+
+
+def kinds_of(kind: str | None) -> list[str]:
+    """One kind, checked, or all of them. Raises UserError for a kind that does not exist."""
+    if kind is None:
+        return list(KINDS)
+    record_class(kind)
+    return [kind]
 
 
 def parse(data: Mapping[str, Any], where: str) -> Record:

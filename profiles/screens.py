@@ -33,11 +33,12 @@ def list_records(catalogue: Catalogue, kind: str | None = None) -> list[dict[str
 
 def list_screen(rows: list[dict[str, Any]]) -> str:
     """One line a record."""
+    width = max([17, *(len(row["name"]) for row in rows)]) + 1
     lines = [
-        f"{row['kind']:<12} {row['name']:<18} {row['confidence']:<13} {' '.join(row['source'].split())[:60]}"
+        f"{row['kind']:<12} {row['name']:<{width}} {row['confidence']:<13} {' '.join(row['source'].split())[:60]}"
         for row in rows
     ]
-    return "\n".join([f"{'kind':<12} {'name':<18} {'confidence':<13} source", *lines])
+    return "\n".join([f"{'kind':<12} {'name':<{width}} {'confidence':<13} source", *lines])
 
 
 def record_dict(catalogue: Catalogue, record: Record) -> dict[str, Any]:
