@@ -51,7 +51,6 @@ WORDS: dict[str, str] = {
     "Scenario.slo": "What a user should get.",
     "Scenario.warmup_s": "Requests that arrive before it are simulated and counted, but left out of latencies and SLO.",
     "Scenario.controls": "What happens to the pool meanwhile.",
-    "PoolSpec.tier": "`cloud` or `edge`: how far the pool is. Only a label in this version.",
     "PoolSpec.replicas": "Identical deployments behind the balancer.",
     "PoolSpec.deployment": "What a replica runs.",
     "PoolSpec.synthetic": "Instead of a deployment: a replica by its step time alone.",

@@ -111,7 +111,6 @@ class PythonCode(Record):
 class PoolSpec(Record):
     """Identical replicas behind a balancer. Give `deployment` or `synthetic`."""
 
-    tier: Literal["cloud", "edge"] = "cloud"
     replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
     deployment: DeploymentSpec | None = None
     synthetic: SyntheticSpec | None = None

@@ -237,3 +237,12 @@ def test_real_traces_lose_no_row(shared: Path, name: str, rows: int) -> None:
     assert summary["requests"] == summary["rows_read"] == rows
     assert rows == sum(summary[state] for state in ("completed", "rejected", "abandoned", "failed"))
     assert all(one["holds"] for one in check_invariants(result.outcome))
+
+
+def test_a_cold_replica_makes_its_first_request_wait() -> None:
+    alone = {**SMALL, "workload": {**SMALL["workload"], "requests": 1}}
+    warm = nearfar.simulate(alone).summary
+    cold = nearfar.simulate(alone, set={"pools.cloud.engine.cold_start": True}).summary
+    engine_cold_start_s = 0.3  # of the vllm record
+    assert cold["ttft_s"]["mean"] - warm["ttft_s"]["mean"] == pytest.approx(engine_cold_start_s)
+    assert cold["tpot_s"] == pytest.approx(warm["tpot_s"])
