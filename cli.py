@@ -303,7 +303,10 @@ def main() -> None:
     """Run the command line. Bad input: one line on stderr, exit code 2. Ctrl-C: exit code 130."""
     before = signal.signal(signal.SIGINT, _interrupted)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"nearfar: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -313,6 +316,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader of stdout went away: `nearfar ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
+    except OSError as error:
+        print(f"nearfar: error: cannot write the answer: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(2) from None
     finally:
         signal.signal(signal.SIGINT, before)
 

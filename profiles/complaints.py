@@ -31,13 +31,15 @@ def told(error: ValidationError, cls: type[BaseModel], where: str) -> UserError:
 
     `where` (a file) opens the message.
     """
-    problems = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-    first, more = problems[0], len(problems) - 1
+    problems = sorted(
+        error.errors(include_url=False), key=lambda one: (one["type"] != "extra_forbidden", -len(one["loc"]))
+    )
+    first = problems[0]
     key = first["loc"][-1] if first["loc"] else ""
-    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    path = _path(first["loc"])
     what = f"{where}: {path}" if path else where
-    others = list(dict.fromkeys(".".join(str(part) for part in one["loc"]) for one in problems[1:]))
-    tail = f"({more} more in this file: {', '.join(others[:6])}{' ...' if len(others) > 6 else ''})" if more else ""
+    others = [other for other in dict.fromkeys(_path(one["loc"]) for one in problems[1:]) if other != path]
+    tail = f"(wrong, too: {', '.join(others[:6])}{' ...' if len(others) > 6 else ''})" if others else ""
     if first["type"] == "extra_forbidden":
         hint = did_you_mean(str(key), _fields_at(cls, first["loc"][:-1]))
         return UserError(f"{what}: unknown key", next_step=f"{hint} {tail}".rstrip())
@@ -52,6 +54,12 @@ def told(error: ValidationError, cls: type[BaseModel], where: str) -> UserError:
     else:
         allowed = _ALLOWED.get(first["type"], first["msg"].removeprefix("Input should be "))
     return UserError(f"{what}: bad value", got=got, allowed=allowed, next_step=tail)
+
+
+def _path(location: Iterable[int | str]) -> str:
+    """A place as a user knows it: without the names that pydantic gives to members of a union."""
+    parts = (str(part) for part in location)
+    return ".".join(part for part in parts if "[" not in part and not part.startswith("constrained-"))
 
 
 def _fields_at(cls: type[BaseModel], path: Iterable[int | str]) -> list[str]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from profiles.complaints import told
 from profiles.errors import UserError
@@ -47,12 +47,21 @@ __all__ = [
     "load",
 ]
 
-Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+def _a_number(value: Any) -> Any:
+    """YAML's yes and no are no numbers."""
+    if isinstance(value, bool):
+        raise ValueError("a whole number, not yes or no")
+    return value
+
+
+NoFlag = BeforeValidator(_a_number)
+Whole = Annotated[int, NoFlag, Field(ge=1, le=2**31 - 1)]
 Lag = Annotated[float, Field(ge=0, le=1e6)]
 Price = Annotated[float, Field(ge=0, le=1e6)]
 Step = Annotated[float, Field(ge=0, le=1e6)]
 Slow = Annotated[float, Field(ge=0.1, le=1e9)]  # faster would be a broken machine, not a failing one
-Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Limit = Annotated[int, NoFlag, Field(ge=0, le=2**31 - 1)]
 
 
 class DeploymentSpec(Record):
@@ -111,7 +120,7 @@ class PythonCode(Record):
 class PoolSpec(Record):
     """Identical replicas behind a balancer. Give `deployment` or `synthetic`."""
 
-    replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
+    replicas: Annotated[int, NoFlag, Field(ge=1, le=100_000)] = 1
     deployment: DeploymentSpec | None = None
     synthetic: SyntheticSpec | None = None
     engine: EngineSpec = EngineSpec()

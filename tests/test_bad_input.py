@@ -169,6 +169,8 @@ def test_an_endless_line_is_dropped_not_read(nearfar: Run, scenario: Path, tmp_p
         ("seed=-3", ("seed",)),
         ("name.first=x", ("name",)),
         ("nonsense", ("path=value",)),
+        ("pools.cloud.replicas=yes", ("pools.cloud.replicas", "whole number")),
+        ("workload.priority={weights: {9: 1}}", ("workload.priority.weights.9",)),
         ("workload.prompt_tokens=2147483648", ("2147483647",)),
         ("workload.prompt_tokens=2147483647", ("out of range",)),
         ("pools.cloud.engine.max_num_batched_tokens=1", ("max_num_seqs",)),
@@ -346,3 +348,18 @@ def test_the_python_api_tells_wrong_types(wrong: dict[str, object]) -> None:
 
     with pytest.raises(api.UserError, match="whole number"):
         api.simulate(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_answer_that_cannot_be_written() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "profiles", "list"],
+            cwd=Path(__file__).parents[1],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "cannot write the answer" in done.stderr
+    assert "Traceback" not in done.stderr
