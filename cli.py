@@ -288,8 +288,9 @@ def _progress(what: str) -> Callable[[int, int], None]:
         if now - began < 1.0 or now - last < (0.2 if terminal else 10.0):
             return
         last = now
-        end = "\r" if terminal and done < total else "\n"
-        print(f"nearfar: {done:,} of {total:,} {what}, {now - began:.0f} s", end=end, file=sys.stderr, flush=True)
+        end = "\r" if terminal and done != total else "\n"
+        count = f"{done:,} of {total:,} {what}" if total else f"{done:,} rows read"
+        print(f"nearfar: {count}, {now - began:.0f} s", end=end, file=sys.stderr, flush=True)
 
     return show
 

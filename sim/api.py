@@ -84,6 +84,7 @@ def simulate(
             controls=controls,
             policy=policy,
             workload=workload,
+            progress=progress,
         )
         outcome = run(prepared, progress=progress)
         kept = outcome if kept is None else kept

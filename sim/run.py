@@ -55,11 +55,13 @@ def prepare(
     controls: Sequence[Any] = (),
     policy: Any = None,
     workload: Workload | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Resolve names, read or draw the workload, import the user's functions.
 
     `seed`, `trace`, `requests` and `time_scale` override the scenario; `controls` are added to its own; `policy` goes
-    with balancer `python`; a ready `workload` is taken as it is. Raises `UserError`.
+    with balancer `python`; a ready `workload` is taken as it is. `progress` is told (rows read, 0) of a trace.
+    Raises `UserError`.
     """
     scenario = loaded.scenario
     seed = scenario.seed if seed is None else seed
@@ -78,6 +80,7 @@ def prepare(
             trace=trace,
             requests=requests,
             time_scale=time_scale,
+            progress=None if progress is None else lambda rows: progress(rows, 0),
         )
     if policy is None and spec.policy is not None:
         policy = _imported(spec.policy, loaded.folder)

@@ -233,7 +233,8 @@ def load(
                 next_step="write one with `nearfar init`, or give none for the built-in",
             )
         where = path.name if source is not None else "built-in scenario"
-        data, folder = load_mapping(path, where), path.resolve().parent
+        data = load_mapping(path, where)
+        folder = path.resolve().parent if source is not None else Path.cwd()
     for dotted, value in (changes or {}).items():
         _change(data, dotted, value)
     try:

@@ -363,3 +363,23 @@ def test_an_answer_that_cannot_be_written() -> None:
     assert done.returncode == 2
     assert "cannot write the answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_reading_a_long_trace_shows_progress(
+    nearfar: Run, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 10_000_000, 20))
+    monkeypatch.setattr(cli.time, "monotonic", lambda: float(next(ticks)))
+    rows = "arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{r},1,1\n" for r in range(200_000))
+    code, _, err = nearfar("simulate", str(scenario), "--trace", trace(tmp_path, rows), "--requests", "10")
+    assert code == 0
+    assert "rows read" in err
+
+
+def test_paths_of_the_built_in_scenario_are_relative_to_where_one_stands(nearfar: Run, tmp_path: Path) -> None:
+    (tmp_path / "facts").mkdir()
+    (tmp_path / "facts" / "card.yaml").write_text("kind: accelerator\nname: my-card\nextends: h100\nsource: a test\n")
+    settings = ("--set", "profiles=facts", "--set", "pools.cloud.deployment.accelerator=my-card")
+    code, out, _ = nearfar("simulate", "--requests", "20", *settings, "--json")
+    assert code == 0
+    assert "my-card" in json.loads(out)["deployment"]
