@@ -14,8 +14,9 @@ from typing import Any
 from profiles.errors import UserError
 from profiles.reading import load_value
 from sim.results.metrics import interval, summarise
-from sim.run import check_count, prepare, run
-from sim.scenario import load
+from sim.run import Prepared, check_count, prepare, run
+from sim.scenario import LoadedScenario, load
+from sim.workloads.workload import Workload
 
 __all__ = ["METRICS", "compare", "parse_variations"]
 
@@ -86,38 +87,48 @@ def compare(
     paths = list(vary)
     _check_variations(vary, set or {}, trace=trace, requests=requests)
     combinations = [dict(zip(paths, values, strict=True)) for values in itertools.product(*vary.values())]
-    prepared = []
-    for combination in combinations:  # all of them first: a mistake in the last is told before the first has run
-        loaded = load(source, changes={**(set or {}), **combination})
-        first = loaded.scenario.seed if seed is None else seed
-        prepare(loaded, seed=first, trace=trace, requests=requests, time_scale=time_scale)
-        prepared.append((combination, loaded, first))
-    done, total = 0, len(combinations) * seeds
-    variants: list[dict[str, Any]] = []
-    rows: list[list[dict[str, Any]]] = []
-    for combination, loaded, first in prepared:
-        summaries = []
-        for k in range(seeds):
-            summaries.append(
-                summarise(run(prepare(loaded, seed=first + k, trace=trace, requests=requests, time_scale=time_scale)))
-            )
-            done += 1
+    loaded = [load(source, changes={**(set or {}), **combination}) for combination in combinations]
+    first = loaded[0].scenario.seed if seed is None else seed
+    workloads: dict[str, Workload] = {}  # of one seed: variants that ask the same share it
+
+    def ready(variant: LoadedScenario, seed: int) -> Prepared:
+        asks = variant.scenario.workload.model_dump_json()
+        prepared = prepare(
+            variant,
+            seed=seed,
+            trace=trace,
+            requests=requests,
+            time_scale=time_scale,
+            workload=workloads.get(asks),
+        )
+        workloads[asks] = prepared.workload
+        return prepared
+
+    for variant in loaded:  # all of them first: a mistake in the last is told before the first has run
+        ready(variant, first)
+    rows: list[list[dict[str, Any]]] = [[] for _ in loaded]
+    for k in range(seeds):
+        for summaries, variant in zip(rows, loaded, strict=True):
+            summaries.append(summarise(run(ready(variant, first + k))))
             if progress is not None:
-                progress(done, total)
-        rows.append(summaries)
-        variants.append({"set": combination, "verdicts": [summary["verdict"] for summary in summaries]})
-    for variant, summaries in zip(variants, rows, strict=True):
+                progress(sum(map(len, rows)), len(rows) * seeds)
+        workloads.clear()
+    variants: list[dict[str, Any]] = [
+        {"set": combination, "verdicts": [summary["verdict"] for summary in summaries]}
+        for combination, summaries in zip(combinations, rows, strict=True)
+    ]
+    for figures, summaries in zip(variants, rows, strict=True):
         for metric in METRICS:
             values = [_at(summary, metric) for summary in summaries]
-            variant[metric] = _interval(values)
+            figures[metric] = _interval(values)
             if summaries is not rows[0]:
                 base = [_at(summary, metric) for summary in rows[0]]
                 pairs = [None if a is None or b is None else a - b for a, b in zip(values, base, strict=True)]
-                variant.setdefault("difference", {})[metric] = _interval(pairs)
+                figures.setdefault("difference", {})[metric] = _interval(pairs)
     return {
-        "scenario": prepared[0][1].scenario.name,
+        "scenario": loaded[0].scenario.name,
         "vary": {path: list(values) for path, values in vary.items()},
-        "seeds": [prepared[0][2] + k for k in range(seeds)],
+        "seeds": [first + k for k in range(seeds)],
         "variants": variants,
     }
 

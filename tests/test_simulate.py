@@ -246,3 +246,18 @@ def test_a_cold_replica_makes_its_first_request_wait() -> None:
     engine_cold_start_s = 0.3  # of the vllm record
     assert cold["ttft_s"]["mean"] - warm["ttft_s"]["mean"] == pytest.approx(engine_cold_start_s)
     assert cold["tpot_s"] == pytest.approx(warm["tpot_s"])
+
+
+def test_variants_that_ask_the_same_share_one_workload_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sim.run
+
+    built: list[int] = []
+    real = sim.run.build_workload
+    monkeypatch.setattr(
+        sim.run, "build_workload", lambda spec, **rest: built.append(rest["seed"]) or real(spec, **rest)
+    )
+    nearfar.compare(SMALL, vary={"pools.cloud.replicas": [1, 2, 3]}, seeds=2)
+    assert built == [0, 1]
+    built.clear()
+    nearfar.compare(SMALL, vary={"workload.requests": [50, 60]}, seeds=1)
+    assert built == [0, 0]
