@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from words import PROFILE_WORDS, WORDS
 
 import cli
 import nearfar
@@ -39,136 +40,6 @@ from sim.world import PoolHandle, World
 DOCS = Path(__file__).resolve().parent
 UNBOUNDED = 2**31 - 1  # limits from here on say no more than that a number must fit
 
-
-# -- words for fields whose class has none of its own; one that the code describes must not stand here ---------------
-
-WORDS: dict[str, str] = {
-    "Scenario.name": "What results call the run.",
-    "Scenario.description": "One line for people.",
-    "Scenario.seed": "Seed of all random draws; every purpose has a stream of its own.",
-    "Scenario.pools": "Pool name to pool. This version simulates one.",
-    "Scenario.workload": "Who asks, when, and for how much.",
-    "Scenario.slo": "What a user should get.",
-    "Scenario.warmup_s": "Requests that arrive before it are simulated and counted, but left out of latencies and SLO.",
-    "Scenario.controls": "What happens to the pool meanwhile.",
-    "PoolSpec.replicas": "Identical deployments behind the balancer.",
-    "PoolSpec.deployment": "What a replica runs.",
-    "PoolSpec.synthetic": "Instead of a deployment: a replica by its step time alone.",
-    "PoolSpec.engine": "The engine's limits.",
-    "PoolSpec.balancer": "Who gets the next request; see [rules B1 to B6](../background/engine-rules.md).",
-    "PoolSpec.telemetry_lag_s": "How old the balancer's view of the load may be. 0: always fresh.",
-    "PoolSpec.pue": "Watts drawn by the building per watt of its machines. Empty: 1.3, which counts as assumed.",
-    "DeploymentSpec.model": "Name or alias of a model.",
-    "DeploymentSpec.accelerator": "Name or alias of an accelerator.",
-    "DeploymentSpec.precision": "Precision of the weights: bf16, fp16, fp8, int8, fp4, int4. Empty: the model's own.",
-    "DeploymentSpec.kv_precision": "Precision of the KV cache. Empty: bf16.",
-    "DeploymentSpec.engine": "A runtime, or the name of one engine record.",
-    "DeploymentSpec.tensor_parallel": "Accelerators that share every layer.",
-    "DeploymentSpec.pipeline_parallel": "Stages of layers, one after another.",
-    "DeploymentSpec.expert_parallel": "Whole experts are spread over the accelerators; mixture-of-experts models only.",
-    "SyntheticSpec.step_s": "Seconds of a step, whatever its batch.",
-    "SyntheticSpec.per_sequence_s": "Seconds for each sequence of the batch.",
-    "SyntheticSpec.per_token_s": "Seconds for each token of the batch.",
-    "SyntheticSpec.power_w": "Watts while a step executes.",
-    "EngineSpec.max_num_seqs": "Sequences that run together.",
-    "EngineSpec.max_num_batched_tokens": "Tokens of one step, prefill and decode together.",
-    "EngineSpec.block_size": "Tokens of a KV block.",
-    "EngineSpec.gpu_memory_utilization": "Share of the memory that the engine may fill.",
-    "EngineSpec.chunked_prefill": "A prompt may be spread over several steps.",
-    "EngineSpec.prefix_caching": "Blocks of known prefixes are used again.",
-    "EngineSpec.async_scheduling": "The next batch is composed while a step executes.",
-    "EngineSpec.scheduling": "`fcfs`, or `priority`: the most urgent class first.",
-    "PythonCode.file": "Path of a Python file.",
-    "PythonCode.function": "Name of a function in it.",
-    "SloSpec.ttft_s": "Largest time to first token, in seconds.",
-    "SloSpec.tpot_s": "Largest time per output token, in seconds.",
-    "SloSpec.e2e_s": "Largest time from arrival to the last token, in seconds.",
-    "ReplicaFailuresSpec.mean_up_s": "Mean seconds between a repair and the next failure.",
-    "ReplicaFailuresSpec.mean_repair_s": "Mean seconds of a repair.",
-    "PythonControl.file": "Path of a Python file, relative to the scenario's folder.",
-    "PythonControl.function": "Name of a generator function in it.",
-    "WorkloadSpec.arrivals": "When requests come.",
-    "WorkloadSpec.prompt_tokens": "Tokens of a prompt.",
-    "WorkloadSpec.output_tokens": "Tokens of an answer.",
-    "WorkloadSpec.requests": "How many requests. Either this or `duration_s`.",
-    "WorkloadSpec.duration_s": "For how many seconds requests arrive.",
-    "WorkloadSpec.trace": "A recorded workload instead of arrivals, lengths and a number.",
-    "WorkloadSpec.priority": "Priority class, 0 (most urgent) to 7, or shares of classes.",
-    "WorkloadSpec.patience_s": "Seconds that a user waits for the first token; then the request is abandoned.",
-    "WorkloadSpec.deadline_s": "Seconds from arrival within which the last token must come; then it is abandoned.",
-    "Poisson.rate_rps": "Requests per second.",
-    "Gamma.rate_rps": "Requests per second on average.",
-    "Gamma.cv": "Coefficient of variation of the gaps.",
-    "Gamma.shape": "1 / cv², instead of cv.",
-    "Weibull.rate_rps": "Requests per second on average.",
-    "Weibull.shape": "Shape of the gaps.",
-    "Diurnal.rate_rps": "Requests per second, the mean over a period.",
-    "Diurnal.amplitude": "Swing around the mean, as a share of it.",
-    "Diurnal.peak_to_trough": "Largest by smallest rate, instead of the amplitude.",
-    "Diurnal.period_s": "Seconds of a period.",
-    "Diurnal.phase": "Where in its period the run begins.",
-    "ClosedLoop.clients": "How many clients.",
-    "ClosedLoop.think_s": "Seconds from the end of a client's request to its next one.",
-    "Sessions.turns": "Turns of a conversation.",
-    "Sessions.think_s": "Seconds from the end of an answer to the next turn.",
-    "Sessions.system_tokens": "Tokens of the prompt that all conversations share.",
-    "Sessions.name_unit_tokens": "Tokens by which prefixes are told apart.",
-    "Sessions.max_context_tokens": "A conversation ends before it exceeds this.",
-    "TraceSpec.path": "CSV or JSONL, plain or gzipped; [layouts](traces.md).",
-    "TraceSpec.time_scale": "Multiplies every stamp; 0.5 is twice as fast.",
-    "TraceSpec.requests": "Take so many; beyond the end the trace is repeated. Empty: all rows.",
-    "Constant.value": "Tokens.",
-    "Clipped.min": "What is drawn below is raised to this.",
-    "Clipped.max": "What is drawn above is cut to this.",
-    "Lognormal.mean": "Mean tokens.",
-    "Lognormal.cv": "Standard deviation by mean.",
-    "Uniform.min": "Smallest.",
-    "Uniform.max": "Largest.",
-    "Geometric.mean": "Mean tokens.",
-    "Exponential.mean": "Mean tokens.",
-    "Empirical.values": "Tokens to choose from.",
-    "Empirical.weights": "How likely each is; empty: all alike.",
-    "ConstantSeconds.value": "Seconds; `.inf` for a limit that is none.",
-    "ExponentialSeconds.mean": "Mean seconds.",
-    "PriorityWeights.weights": "Class to share.",
-    "Accelerator.link": "To its neighbours.",
-    "Accelerator.energy": "What a computation draws above `idle_w`.",
-    "Link.kind": "The technology.",
-    "Model.layers": "Transformer layers.",
-    "Model.hidden_size": "Width of the residual stream.",
-    "Model.vocab_size": "Rows of the embedding table.",
-    "Model.attention": "Heads, windows, compression.",
-    "Model.ffn": "Feed-forward layers.",
-    "Model.mtp": "Layers that draft tokens; recorded, not used by the latency model of this version.",
-    "Attention.query_heads": "Query heads of a layer.",
-    "Attention.kv_heads": "Key and value heads of a layer.",
-    "Attention.head_dim_qk": "Values of a query or key.",
-    "Attention.head_dim_v": "Values of a value head.",
-    "Attention.sliding": "The windowed layers, if there are any.",
-    "Attention.mla": "Latent attention, if the model has it.",
-    "SlidingWindow.layers": "How many layers.",
-    "SlidingWindow.window_tokens": "Tokens that such a layer sees.",
-    "SlidingWindow.kv_heads": "Key and value heads of such a layer.",
-    "LatentAttention.kv_lora_rank": "Values cached per token and layer, beside the position's.",
-    "FeedForward.dense_layers": "Layers that every token passes whole.",
-    "FeedForward.dense_intermediate": "Inner width of those.",
-    "FeedForward.moe": "The mixture-of-experts layers, if there are any.",
-    "MixtureOfExperts.layers": "How many layers.",
-    "MixtureOfExperts.experts": "Routed experts of a layer.",
-    "MixtureOfExperts.experts_per_token": "Routed experts that a token passes.",
-    "MixtureOfExperts.expert_intermediate": "Inner width of an expert.",
-    "MultiToken.layers": "How many layers.",
-    "Provenance.source": "Where this field comes from.",
-    "Provenance.confidence": "How far to trust this field.",
-}
-
-_PROFILE_WORDS = {
-    "kind": "What the record describes.",
-    "name": "By which scenarios ask for it; case, `_`, space and `-` do not matter.",
-    "confidence": "How far to trust its facts, unless `provenance` says otherwise.",
-    "notes": "For people.",
-    "provenance": "Field, or dotted path, to a source and confidence of its own.",
-}
 
 HEAD = "<!-- Made by `python docs/generate.py` from the code; edit there. -->\n\n"
 
@@ -335,7 +206,7 @@ def _meaning(record: type[BaseModel], name: str, notes: dict[str, str]) -> str:
             return WORDS[key]
     if name == "kind" and not issubclass(record, Record):
         return "Which of the alternatives this is."
-    return _PROFILE_WORDS.get(name, "")
+    return PROFILE_WORDS.get(name, "")
 
 
 def record_section(record: type[BaseModel], *, level: int = 2) -> str:

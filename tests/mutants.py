@@ -54,7 +54,7 @@ BLIND_BALANCER_IN_THEORY = Mutant(
     BLIND_BALANCER.file,
     BLIND_BALANCER.right,
     BLIND_BALANCER.wrong,
-    ("tests/test_theory.py",),
+    ("tests/theory",),
 )
 OTHERS = (
     Mutant(
@@ -86,7 +86,7 @@ OTHERS = (
         "sim/kernels/queues.py",
         "    return int(request_of(s, r).priority) if s.by_priority != 0 else 0\n",
         "    return 0\n",
-        ("tests/test_parity.py", "tests/test_theory.py"),
+        ("tests/test_parity.py", "tests/theory"),
     ),
     Mutant(
         "controls come after the arrivals of their instant",
