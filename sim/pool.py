@@ -7,11 +7,12 @@ docs/background/engine-rules.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from profiles.errors import UserError
+from sim.fleet import Far
 
-__all__ = ["BALANCERS", "Balancer", "EngineSettings", "PoolSettings", "StepShape", "check_pool"]
+__all__ = ["BALANCERS", "Balancer", "EngineSettings", "PoolPlan", "PoolSettings", "StepShape", "check_pool"]
 
 Balancer = Literal["round-robin", "random", "least-outstanding", "power-of-two", "prefix-affinity", "python"]
 BALANCERS: tuple[Balancer, ...] = (
@@ -52,6 +53,17 @@ class PoolSettings:
     window_tokens: int = 0
     cold_start_s: float = 0.0
     engine: EngineSettings = EngineSettings()
+    started: int = -1
+    """Replicas that are up at the start, the first ones; -1 means all. The others wait for a control to start them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolPlan:
+    """A pool as the plane wants it: settings, what a step costs, and what a fleet's router knows of it."""
+
+    settings: PoolSettings
+    costs: Any  # sim.plane.StepCosts
+    far: Far = Far()
 
 
 class StepShape(NamedTuple):

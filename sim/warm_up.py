@@ -24,7 +24,7 @@ def warm_up(*, all_of_it: bool = False) -> None:
     """
     if all_of_it in _warm:
         return
-    from sim import compiled
+    from policies import compiled
     from sim.plane import DataPlane
 
     cached = compiled.is_cached()

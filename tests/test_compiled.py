@@ -10,7 +10,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from sim import compiled
+from policies import compiled
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +28,7 @@ def test_the_folder_changes_with_any_kernel_source(monkeypatch: pytest.MonkeyPat
 def test_it_follows_the_variable_and_falls_back_when_it_cannot_be_written(tmp_path: Path) -> None:
     a_file = tmp_path / "file"
     a_file.write_text("")
-    code = "from sim import compiled; print(compiled.cache_folder)"
+    code = "from policies import compiled; print(compiled.cache_folder)"
 
     def folder(cache: Path) -> Path:
         environment = os.environ | {"NEARFAR_CACHE_DIR": str(cache), "TMPDIR": str(tmp_path)}

@@ -68,5 +68,5 @@ def test_facts_and_policies_know_no_engines() -> None:
         if name.split(".")[0] in ("profiles", "policies"):
             text = path.read_text(encoding="utf-8")
             assert "import simpy" not in text
-            assert "import numba" not in text
             assert "import ray" not in text
+            assert "import numba" not in text or name == "policies.compiled"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.blocks import ceil_div, claim, hits_in_queue, named_hits, private_hits, publish, take
 from sim.kernels.decodes import (
     STEP_SHIFT,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.state import NO_NAME, NOBODY
 from sim.kernels.views import name_id, node_of, replica_of, request_of, table_names_of, table_nodes_of
 

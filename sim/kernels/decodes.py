@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.blocks import ceil_div, give_up
 from sim.kernels.heap import push_packed, remove_packed
 from sim.kernels.queues import enqueue, leave_running

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.blocks import abandon_run, ceil_div, named_hits
 from sim.kernels.draws import uniform
 from sim.kernels.heap import push

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 
 
 @kernel

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.door import PYTHON, choose, dispatch, passes_door, report_load, ring_timer
 from sim.kernels.heap import pop, replace_top
 from sim.kernels.replica import run_replica

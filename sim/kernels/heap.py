@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 
 
 @kernel

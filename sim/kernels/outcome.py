@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.heap import push
 from sim.kernels.state import NOBODY
 from sim.kernels.views import chained_heap, request_of

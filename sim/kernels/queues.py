@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.state import CLASSES, NOBODY, WAITING
 from sim.kernels.views import queue_heads, queue_tails, replica_of, request_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.batching import compose
 from sim.kernels.blocks import ceil_div, give_up
 from sim.kernels.heap import push

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 
 STEP_COSTS = np.dtype(
     [

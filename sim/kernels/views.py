@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from sim.compiled import kernel
+from policies.compiled import kernel
 from sim.kernels.state import BIN, CLASSES, NODE, REPLICA, REQUEST
 from sim.kernels.step_cost import STEP_COSTS
 

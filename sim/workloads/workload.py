@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Workload", "Provenance"]
+__all__ = ["Asked", "Provenance", "Workload"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,6 +30,17 @@ class Provenance:
     rows_emitted: int = 0
     dropped: dict[str, int] = field(default_factory=dict)  # reason -> rows
     notes: tuple[str, ...] = ()  # what was assumed: stamps spread, rows sorted, rows repeated ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which device of a fleet asks, and for what: arrays of length n beside those of the workload."""
+
+    device: NDArray[np.int32]
+    task: NDArray[np.int16]  # position among the fleet's tasks
+    difficulty: NDArray[np.float32]  # logits
+    up_bytes: NDArray[np.float32]  # prompt and media, as sent
+    down_bytes: NDArray[np.float32]  # answer and media, as received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,7 @@ class Workload:
     name_ids: Ints
     name_unit_tokens: int
     provenance: Provenance
+    asked: Asked | None = None  # with a fleet
 
     def __len__(self) -> int:
         return len(self.prompt_tokens)

@@ -25,12 +25,17 @@ njit: Any = numba.njit  # its stubs leave out some options
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-_KERNELS = Path(__file__).resolve().parent / "kernels"
+_ROOT = Path(__file__).resolve().parents[1]
+_FOLDERS = ("policies", "sim/kernels")  # where kernels are written
+
+
+def _sources() -> list[Path]:
+    return [path for folder in _FOLDERS for path in sorted((_ROOT / folder).glob("*.py"))]
 
 
 def _sources_digest() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version_info[:3]}".encode())
-    for path in [Path(__file__), *sorted(_KERNELS.glob("*.py"))]:
+    for path in _sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -71,8 +76,7 @@ cache_folder: Path = _choose_folder()
 
 def _marker() -> Path:
     """Numba tells sources by path and time, so that another copy of the same sources compiles anew."""
-    sources = sorted(_KERNELS.glob("*.py"))
-    stamps = "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in sources)
+    stamps = "".join(f"{path} {path.stat().st_mtime_ns}\n" for path in _sources())
     return cache_folder / f"complete-{hashlib.sha256(stamps.encode()).hexdigest()[:16]}"
 
 
