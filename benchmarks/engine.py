@@ -99,7 +99,7 @@ def iterations_per_s() -> dict[str, Any]:
         },
     }
     outcomes = [simulate(data) for _ in range(RUNS)]
-    steps = int(outcomes[-1].plane.replicas["executed"].sum())
+    steps = int(outcomes[-1].plane.pools[0].replicas["executed"].sum())
     return {"steps": steps, "iterations_per_s": median_of([steps / outcome.engine_s for outcome in outcomes])}
 
 

@@ -8,15 +8,16 @@ version is refused: a weight must not come to mean something else.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-__all__ = ["FEATURES", "FEATURE_NAMES", "KINDS", "LAYOUT_VERSION", "Feature"]
+__all__ = ["FEATURES", "FEATURE_NAMES", "KINDS", "LAYOUT_VERSION", "Feature", "Kind"]
 
 LAYOUT_VERSION = 1
 
-KINDS = ("near", "edge", "cloud", "cascade", "hedge")
-"""Kinds of actions, by number: on the asking device; on a hub or a pool of tier edge; in a cloud pool; near first and far
-when in doubt; near and far at once."""
+Kind = Literal["near", "edge", "cloud", "cascade", "hedge"]
+KINDS: tuple[Kind, ...] = ("near", "edge", "cloud", "cascade", "hedge")
+"""Kinds of actions, by number: on the asking device; on a hub or a pool of tier edge; in a cloud pool; near first and
+far when in doubt; near and far at once."""
 
 
 class Feature(NamedTuple):

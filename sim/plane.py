@@ -1,48 +1,46 @@
 """The data plane from Python: build its arrays, advance it, look at it, act on it.
 
-    plane = DataPlane(workload, pool, costs, seed=1)
+    plane = DataPlane(workload, [PoolPlan(settings=pool, costs=costs)], seed=1)
     plane.advance(math.inf)
     plane.requests["finish"]
 
-`advance` is the only way time passes. Controls (`fail`, `repair`) act at the instant the plane stands at.
+`advance` is the only way time passes. Controls (`fail`, `slow`, `set_weather` ...) act at the instant the plane stands
+at. With a fleet, requests come from devices and a policy routes them; without, they arrive at the door of the only pool.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import ReplicaView, RequestView
+from policies.check import RoutingPolicy
+from policies.table import PolicyTable
 from profiles.errors import UserError
-from sim.kernels import engine, state
-from sim.kernels.door import choose, dispatch, fail, passes_door, repair, view
-from sim.kernels.replica import clear_replica
-from sim.pool import BALANCERS, PoolSettings, check_pool
+from sim.asking import Balancer, ask_balancer, ask_router
+from sim.fleet import FleetSettings
+from sim.fleet_state import (
+    check_asked,
+    check_policy_table,
+    fill_world,
+    fleet_arrays,
+    set_policy,
+    trip_records,
+)
+from sim.kernels import engine, legs, state, upkeep
+from sim.pool import PoolPlan, check_pool
+from sim.pool_state import PoolState
 from sim.workloads.checks import check_workload
 from sim.workloads.workload import Workload
 
 __all__ = ["DataPlane", "StepCosts"]
 
-_BINS = 512
-_FIRST_BIN_S = 1 / 64
 _SLICE = 100_000  # external events between two looks at the clock and at Ctrl-C
-_COPIED_LIMITS = (
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_model_len",
-    "block_size",
-    "kv_blocks",
-    "chunked_prefill",
-    "async_scheduling",
-    "max_queue",
-    "max_outstanding",
-)
-
-Policy = Callable[[RequestView, list[ReplicaView]], int]
+_MOST_POOLS = 31
+_AGENDA_EACH = 6  # events of a request that may lie in the agenda at once, stale ones included
 
 
 class StepCosts(NamedTuple):
@@ -57,84 +55,157 @@ class StepCosts(NamedTuple):
 
 
 class DataPlane:
-    """All requests and replicas of one run, in arrays.
+    """All requests, devices and replicas of one run, in arrays.
 
-    Raises `UserError` when the settings contradict each other. `policy` is needed with balancer `python` (rule B6).
+    `fleet` and `policy` go together; `router` is a user's function that chooses among the actions which the policy's
+    kinds allow. `balancers` maps pools with balancer `python` to functions (rule B6). Raises `UserError` when the
+    settings contradict each other.
     """
 
     def __init__(
         self,
         workload: Workload,
-        pool: PoolSettings,
-        costs: StepCosts,
+        pools: Sequence[PoolPlan],
         *,
+        fleet: FleetSettings | None = None,
+        policy: PolicyTable | None = None,
+        router: RoutingPolicy | None = None,
+        balancers: Mapping[str, Balancer] | None = None,
         seed: int = 0,
-        policy: Policy | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         check_workload(workload)
-        check_pool(pool, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
-        if (pool.balancer == "python") != (policy is not None):
-            raise UserError("balancer 'python' and a Python policy go together", got=pool.balancer)
-        if len(costs.token_s) <= pool.engine.max_num_batched_tokens or len(costs.emit_s) <= pool.engine.max_num_seqs:
-            raise UserError("the step-cost tables are shorter than the engine's limits")
+        _check(workload, pools, fleet, policy, balancers or {})
         self.workload = workload
-        self.pool = pool
+        self.fleet = fleet
         self.now_s = 0.0
-        self._policy = policy
-        self._costs = costs
+        self._balancers = dict(balancers or {})
+        self._router = router
         self._progress = progress
+        self._policy = policy
         try:
-            self._plane, self._arrays = _allocate(workload, pool, costs, seed)
+            self._build(workload, pools, seed)
         except MemoryError:
             raise UserError(
-                f"not enough memory for {len(workload):,} requests and {pool.replicas:,} replicas of "
-                f"{pool.engine.kv_blocks:,} KV blocks",
+                f"not enough memory for {len(workload):,} requests, {fleet.rows if fleet else 0:,} devices and hubs, and "
+                f"{sum(plan.settings.replicas for plan in pools):,} replicas",
                 next_step="simulate fewer of them",
             ) from None
-        self._state = self._plane[0]
+
+    def _build(self, workload: Workload, pools: Sequence[PoolPlan], seed: int) -> None:
+        self._world_array = np.zeros(1, state.WORLD)
+        self._world = world = self._world_array[0]
+        self._arrays = arrays = _arrays(workload, self.fleet, len(pools))
+        for name in state.WORLD_ARRAYS:
+            world[name] = arrays[name].ctypes.data if name in arrays else 0
+        waits = workload.after >= 0
+        world["pending"] = world["pending_pool"] = state.NOBODY
+        world["seed"] = seed & 0x7FFF_FFFF_FFFF_FFFF
+        world["request_count"], world["pool_count"] = len(workload), len(pools)
+        world["open_count"] = len(arrays["open_ids"])
+        for room in ("chain", "timer", "agenda"):
+            world[f"{room}_room"] = len(arrays[{"chain": "chained"}.get(room, room) + "_s"])
+        named = len(workload.name_ids) > 0
+        shared = {"world": self._world_array, "requests": arrays["requests"], "name_ids": arrays["name_ids"]}
+        self.pools = tuple(
+            PoolState(p, plan, arrays["pools"][p], named=named, unit_tokens=workload.name_unit_tokens, shared=shared)
+            for p, plan in enumerate(pools)
+        )
+        self._chained = bool(waits.any())
+        world["feedback"] = self._chained
+        if self.fleet is not None and self._policy is not None:
+            fill_world(world, self.fleet)
+            world["by_python"] = self._router is not None
+            self.set_policy(self._policy)
         self._lost = np.zeros(len(workload), np.int32)
-        for i in range(pool.replicas):
-            clear_replica(self._state, i)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def advance(self, until_s: float) -> bool:
         """Let everything before `until_s` happen, and step ENDs at it. Returns whether every request is terminal."""
         while True:
-            status = engine.advance(self._state, until_s, _SLICE)
+            status = engine.advance(self._world, until_s, _SLICE)
             if status == state.DECIDE:
-                self.now_s = float(self._state["now_s"])
-                self._place(int(self._state["pending"]))
+                self.now_s = float(self._world["now_s"])
+                self._decide(int(self._world["pending"]), int(self._world["pending_pool"]))
             elif status == state.PAUSED:
                 if self._progress is not None:
-                    self._progress(int(self._state["terminal"]), len(self.workload))
+                    self._progress(int(self._world["terminal"]), len(self.workload))
             elif status == state.CONTROL:
                 if math.isinf(until_s):
                     raise RuntimeError("the data plane stalled with requests in flight: please report this scenario")
                 self.now_s = until_s
                 return False
             else:
-                self.now_s = max(self.now_s, float(self._state["now_s"]))
+                self.now_s = max(self.now_s, float(self._world["now_s"]))
                 return True
 
     @property
     def done(self) -> bool:
         """Whether every request is terminal."""
-        return bool(self._state["terminal"] == len(self.workload))
+        return bool(self._world["terminal"] == len(self.workload))
 
-    # -- controls ------------------------------------------------------------------------------------------------------
+    # -- controls over a pool ------------------------------------------------------------------------------------------
 
-    def fail(self, replica: int) -> None:
+    def fail(self, pool: int, replica: int) -> None:
         """Take a replica down now (rule F1)."""
-        again = fail(self._state, self._checked(replica), self.now_s, self._lost)
+        i = self._checked(pool, replica)
+        again = upkeep.fail(self._world, pool, i, self.now_s, self._lost)
         for r in self._lost[:again].copy():
-            if passes_door(self._state, r, self.now_s):
-                self._place(int(r))
+            if upkeep.dispatch_again(self._world, pool, r, self.now_s):
+                self._decide(int(r), pool)
 
-    def repair(self, replica: int) -> None:
+    def repair(self, pool: int, replica: int) -> None:
         """Bring a replica back now, empty (rule F2)."""
-        repair(self._state, self._checked(replica), self.now_s)
+        upkeep.repair(self._world, pool, self._checked(pool, replica), self.now_s)
+
+    def retire(self, pool: int, replica: int) -> None:
+        """Send a replica nothing more (rule X1)."""
+        upkeep.retire(self._world, pool, self._checked(pool, replica), self.now_s)
+
+    def start(self, pool: int, replica: int) -> None:
+        """Use a retired replica again (rule X1)."""
+        upkeep.start(self._world, pool, self._checked(pool, replica), self.now_s)
+
+    def slow(self, pool: int, factor: float) -> None:
+        """Multiply the step time of the pool from now on (rule X2)."""
+        self.pools[pool].record["slowdown"] = _positive("factor", factor)
+
+    def set_price(self, pool: int, usd_per_s: float) -> None:
+        """Change what a replica costs from now on (rule X3)."""
+        if not 0.0 <= usd_per_s < math.inf:
+            raise UserError("a price must not be negative", got=usd_per_s)
+        upkeep.set_price(self._world, pool, usd_per_s, self.now_s)
+
+    # -- controls over a fleet -----------------------------------------------------------------------------------------
+
+    def set_weather(self, region: int, *, rtt_factor: float = 1.0, rate_factor: float = 1.0, up: bool = True) -> None:
+        """Change the networks of a region from now on (rules N2, X3)."""
+        fleet = self._fleet()
+        if not 0 <= region < fleet.regions:
+            raise UserError("no such region", got=region, allowed=f"0 to {fleet.regions - 1}")
+        weather = self._arrays["weather"][region]
+        weather["rtt_factor"] = _positive("rtt_factor", rtt_factor)
+        weather["rate_factor"] = _positive("rate_factor", rate_factor)
+        weather["up"] = up
+
+    def set_policy(self, policy: PolicyTable, share: float = 1.0) -> None:
+        """Let a share of the devices follow another policy from now on, all of them with 1 (rule W7)."""
+        check_policy_table(policy, len(self._fleet().tasks))
+        if not 0.0 <= share <= 1.0:
+            raise UserError("a share must lie between 0 and 1", got=share)
+        which = 0 if share >= 1.0 else 1
+        set_policy(self._arrays, which, policy)
+        self._world["rollout"] = 0.0 if share >= 1.0 else share
+        if policy.kinds[4]:
+            self._world["feedback"] = True
+
+    def replace_row(self, row: int) -> None:
+        """Another device takes the place of this one, as it was at the start (rule X4)."""
+        fleet = self._fleet()
+        if not 0 <= row < fleet.rows:
+            raise UserError("no such device or hub", got=row, allowed=f"0 to {fleet.rows - 1}")
+        legs.replace_row(self._world, row, float(fleet.battery_share[row]), self.now_s, self._lost)
 
     # -- what there is to see ------------------------------------------------------------------------------------------
 
@@ -144,132 +215,103 @@ class DataPlane:
         return self._arrays["requests"]
 
     @property
-    def replicas(self) -> NDArray[Any]:
-        """One record a replica (`sim.kernels.state.REPLICA`)."""
-        return self._arrays["replica_records"]
+    def trips(self) -> NDArray[Any]:
+        """With a fleet: one record a request (`sim.kernels.fleet_state.TRIP`)."""
+        return self._arrays["trips"]
 
     @property
-    def bins(self) -> tuple[float, NDArray[Any]]:
-        """The timeline: the width of a bin in seconds, and one record (`BIN`) a bin."""
-        return float(self._state["bin_s"]), self._arrays["timeline"]
+    def rows(self) -> NDArray[Any]:
+        """With a fleet: one record a device or hub (`sim.kernels.fleet_state.ROW`)."""
+        return self._arrays["rows"]
 
     @property
-    def costs(self) -> StepCosts:
-        """The step-cost tables it runs on."""
-        return self._costs
-
-    def views(self) -> list[ReplicaView]:
-        """The replicas as the balancer sees them now."""
-        return [
-            ReplicaView(id=i, up=bool(self.replicas[i]["up"]), outstanding=view(self._state, i))
-            for i in range(self.pool.replicas)
-        ]
+    def stray(self) -> int:
+        """Legs that reached a place their privacy class forbids."""
+        return int(self._world["stray"])
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _checked(self, replica: int) -> int:
-        if not isinstance(replica, int | np.integer) or not 0 <= replica < self.pool.replicas:
+    def _fleet(self) -> FleetSettings:
+        if self.fleet is None:
+            raise UserError("this scenario has no fleet", next_step="add fleet: to the scenario")
+        return self.fleet
+
+    def _checked(self, pool: int, replica: int) -> int:
+        settings = self.pools[pool].pool
+        if not isinstance(replica, int | np.integer) or not 0 <= replica < settings.replicas:
             raise UserError(
-                f"no such replica in pool {self.pool.name!r}", got=replica, allowed=f"0 to {self.pool.replicas - 1}"
+                f"no such replica in pool {settings.name!r}", got=replica, allowed=f"0 to {settings.replicas - 1}"
             )
-        return replica
+        return int(replica)
 
-    def _place(self, r: int) -> None:
-        """Choose a replica for request r and send it there."""
-        i = int(choose(self._state, r)) if self._policy is None else self._ask(r, self._policy)
-        dispatch(self._state, r, i, self.now_s)
-
-    def _ask(self, r: int, policy: Policy) -> int:
-        request = self.requests[r]
-        replicas = self.views()
-        asked = RequestView(
-            id=r,
-            now_s=self.now_s,
-            arrival_s=float(request["arrival"]),
-            prompt_tokens=int(request["prompt"]),
-            priority=int(request["priority"]),
-            session=int(self.workload.session[r]),
-            attempt=int(request["attempts"]),
-        )
-        try:
-            answer = policy(asked, replicas)
-        except (Exception, SystemExit) as error:  # the user's code may raise anything; the error names it
-            raise UserError(f"the policy raised {type(error).__name__}: {error}") from error
-        up = [replica.id for replica in replicas if replica.up]
-        if answer not in up:
-            raise UserError(
-                "the policy must return the id of a replica that is up (replica.id)", got=answer, allowed=str(up)
-            )
-        return int(answer)
+    def _decide(self, r: int, pool: int) -> None:
+        """Ask the user's function: for an action, or for a replica of a pool."""
+        if pool == state.NOBODY:
+            assert self._router is not None
+            action = ask_router(self, self._world, self._arrays["figures"], self._router, r)
+            legs.act(self._world, r, action, self.now_s)
+        else:
+            chosen = self.pools[pool]
+            replica = ask_balancer(self, self._balancers[chosen.pool.name], r, chosen)
+            legs.place(self._world, r, pool, replica, self.now_s)
 
 
-def _allocate(
-    workload: Workload, pool: PoolSettings, costs: StepCosts, seed: int
-) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
-    """The PLANE record and the arrays that it points into."""
-    count, limits = pool.replicas, pool.engine
-    seqs, blocks = limits.max_num_seqs, limits.kv_blocks
-    caching = limits.prefix_caching and len(workload.name_ids) > 0
-    table = 1 << (2 * blocks).bit_length() if caching else 2
+def _check(
+    workload: Workload,
+    pools: Sequence[PoolPlan],
+    fleet: FleetSettings | None,
+    policy: PolicyTable | None,
+    balancers: Mapping[str, Balancer],
+) -> None:
+    for plan in pools:
+        settings, limits = plan.settings, plan.settings.engine
+        check_pool(settings, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
+        if (settings.balancer == "python") != (settings.name in balancers):
+            raise UserError("balancer 'python' and a Python policy go together", got=settings.balancer)
+        if (
+            len(plan.costs.token_s) <= limits.max_num_batched_tokens
+            or len(plan.costs.emit_s) <= limits.max_num_seqs
+        ):
+            raise UserError("the step-cost tables are shorter than the engine's limits")
+    if len(pools) > _MOST_POOLS:
+        raise UserError("too many pools", got=len(pools), allowed=f"<= {_MOST_POOLS}")
+    if fleet is None and len(pools) != 1:
+        raise UserError("without a fleet there is one pool", got=len(pools), next_step="add fleet: to the scenario")
+    if (fleet is None) != (policy is None) or (fleet is None) != (workload.asked is None):
+        raise UserError("a fleet, a policy and a workload of devices go together")
+    if fleet is not None and workload.asked is not None:
+        check_asked(workload.asked, len(workload), fleet)
+
+
+def _arrays(workload: Workload, fleet: FleetSettings | None, pools: int) -> dict[str, NDArray[Any]]:
+    """The arrays that all pools share."""
     waits = workload.after >= 0
+    n = len(workload)
     chain_room = int(waits.sum()) + 1
     timer_room = int(np.isfinite(workload.patience_s).sum() + np.isfinite(workload.deadline_s).sum()) + 1
+    agenda_room = _AGENDA_EACH * n + fleet.rows + 1 if fleet else 1
     arrays: dict[str, NDArray[Any]] = {
         "requests": _request_records(workload),
-        "replica_records": np.zeros(count, state.REPLICA),
+        "name_ids": np.ascontiguousarray(workload.name_ids, np.int64),
         "open_ids": np.flatnonzero(~waits).astype(np.int32),
         "chained_s": np.zeros(chain_room),
         "chained_id": np.zeros(chain_room, np.int64),
         "timer_s": np.zeros(timer_room),
         "timer_id": np.zeros(timer_room, np.int64),
-        "event_s": np.zeros(count),
-        "event_id": np.zeros(count, np.int64),
-        "queue_head": np.zeros((count, state.CLASSES), np.int32),
-        "queue_tail": np.zeros((count, state.CLASSES), np.int32),
-        "emitting": np.zeros((count, 2, seqs), np.int32),
-        "retiring": np.zeros((count, 2, seqs), np.int32),
-        "finishing": np.zeros((count, seqs), np.int64),
-        "zombies": np.zeros((count, seqs), np.int32),
-        "phases": np.zeros((count, limits.block_size), np.int32),
-        "crossings": np.zeros((count, pool.window_tokens + 1), np.int32),
-        "nodes": np.zeros((count, blocks + 1), state.NODE),
-        "table_names": np.zeros((count, table), np.int64),
-        "table_nodes": np.zeros((count, table), np.int32),
-        "name_ids": np.ascontiguousarray(workload.name_ids, np.int64),
-        "batch_ids": np.zeros(seqs, np.int32),
-        "batch_tokens": np.zeros(seqs, np.int32),
-        "timeline": np.zeros(_BINS, state.BIN),
-        "costs": costs.costs,
-        "token_s": costs.token_s,
-        "token_j": costs.token_j,
-        "emit_s": costs.emit_s,
-        "emit_j": costs.emit_j,
-        "smooth": costs.smooth,
+        "agenda_s": np.zeros(agenda_room),
+        "agenda_id": np.zeros(agenda_room, np.int64),
+        "pools": np.zeros(pools, state.POOL),
     }
-    arrays["replica_records"]["up"] = 1
-    plane = np.zeros(1, state.PLANE)
-    record = plane[0]
-    for name in state.ARRAYS:
-        record[name] = arrays[name].ctypes.data
-    for field in _COPIED_LIMITS:
-        record[field] = getattr(limits, field)
-    record["bin_s"] = _FIRST_BIN_S
-    record["pending"] = state.NOBODY
-    record["up"] = record["replicas"] = count
-    record["request_count"] = len(workload)
-    record["by_priority"] = limits.scheduling == "priority"
-    record["prefix_caching"] = limits.prefix_caching
-    record["balancer"] = BALANCERS.index(pool.balancer)
-    record["telemetry_lag_s"] = pool.telemetry_lag_s
-    record["window"] = pool.window_tokens
-    record["cold_start_s"] = pool.cold_start_s
-    record["seed"] = seed & 0x7FFF_FFFF_FFFF_FFFF
-    record["name_unit"] = max(1, workload.name_unit_tokens // limits.block_size)
-    record["chains"] = bool(waits.any())
-    record["open_count"] = len(arrays["open_ids"])
-    record["chain_room"], record["timer_room"] = chain_room, timer_room
-    record["table_size"], record["smooth_size"], record["bins"] = table, len(costs.smooth), _BINS
-    return plane, arrays
+    if fleet is not None and workload.asked is not None:
+        arrays["trips"] = trip_records(workload.asked)
+        arrays |= fleet_arrays(fleet, pools)
+    return arrays
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0.0 < value < math.inf:
+        raise UserError(f"{name} must be more than 0 and finite", got=value)
+    return float(value)
 
 
 def _request_records(workload: Workload) -> NDArray[Any]:

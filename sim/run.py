@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profiles import Catalogue, UserError
-from sim.pool import check_pool
+from sim.pool import PoolPlan, check_pool
 from sim.resolve import ResolvedPool, resolve_pool
 from sim.results.outcome import Outcome, Slo
 from sim.scenario import LoadedScenario, PythonCode, PythonControl
@@ -147,10 +147,9 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     warm_up(all_of_it=bool(prepared.controls) or prepared.policy is not None)
     plane = DataPlane(
         prepared.workload,
-        prepared.pool.settings,
-        prepared.pool.costs,
+        [PoolPlan(settings=prepared.pool.settings, costs=prepared.pool.costs)],
         seed=prepared.seed,
-        policy=prepared.policy,
+        balancers={prepared.pool.settings.name: prepared.policy} if prepared.policy else {},
         progress=progress,
     )
     world = World(plane)

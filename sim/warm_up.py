@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from sim.pool import EngineSettings, PoolSettings
+from sim.pool import EngineSettings, PoolPlan, PoolSettings
 from sim.resolve import synthetic_costs
 from sim.scenario import SyntheticSpec
 from sim.workloads.workload import Provenance, Workload
@@ -49,14 +49,15 @@ def warm_up(*, all_of_it: bool = False) -> None:
         provenance=Provenance(kind="warm-up"),
     )
     settings = EngineSettings(max_num_seqs=1, max_num_batched_tokens=1, kv_blocks=2)
-    plane = DataPlane(
-        workload, PoolSettings(replicas=2, engine=settings), synthetic_costs(SyntheticSpec(step_s=1.0), settings)
+    plan = PoolPlan(
+        settings=PoolSettings(replicas=2, engine=settings), costs=synthetic_costs(SyntheticSpec(step_s=1.0), settings)
     )
+    plane = DataPlane(workload, [plan])
     if all_of_it or not cached:
         plane.advance(0.5)
-        plane.fail(0)
-        plane.repair(0)
-        plane.views()
+        plane.fail(0, 0)
+        plane.repair(0, 0)
+        plane.pools[0].views()
     plane.advance(np.inf)
     if not cached:
         compiled.mark_complete()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from policies import ReplicaView, RequestView
 from sim.kernels.step_cost import STEP_COSTS, step_cost
 from sim.plane import DataPlane, StepCosts
-from sim.pool import BALANCERS, EngineSettings, PoolSettings, StepShape
+from sim.pool import BALANCERS, EngineSettings, PoolPlan, PoolSettings, StepShape
 from sim.workloads.workload import Provenance, Workload
 from sim.world import Control, World
 
@@ -205,8 +205,13 @@ def control_of(order: Order) -> Control:
 
 def run_plane(scenario: Scenario) -> DataPlane:
     """The scenario through the production plane and world."""
-    policy = odd_policy if scenario.pool.balancer == "python" else None
-    plane = DataPlane(scenario.workload, scenario.pool, scenario.costs, seed=scenario.seed, policy=policy)
+    policy = {scenario.pool.name: odd_policy} if scenario.pool.balancer == "python" else {}
+    plane = DataPlane(
+        scenario.workload,
+        [PoolPlan(settings=scenario.pool, costs=scenario.costs)],
+        seed=scenario.seed,
+        balancers=policy,
+    )
     World(plane).run_to_end([control_of(order) for order in scenario.controls])
     return plane
 

@@ -17,12 +17,20 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_folder_changes_with_any_kernel_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = compiled._sources_digest()
-    for path in (ROOT / "sim" / "kernels").glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(compiled, "_KERNELS", tmp_path)
+    for folder in ("policies", "sim/kernels"):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (ROOT / folder).glob("*.py"):
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(compiled, "_ROOT", tmp_path)
     assert compiled._sources_digest() == before
-    (tmp_path / "heap.py").write_text((tmp_path / "heap.py").read_text() + "\n# changed\n")
-    assert compiled._sources_digest() != before
+    seen = {before}
+    for name in ("sim/kernels/heap.py", "policies/features.py"):
+        path = tmp_path / name
+        path.write_text(path.read_text() + "\n# changed\n")
+        seen.add(compiled._sources_digest())
+    (tmp_path / "policies" / "another.py").write_text("# new\n")
+    seen.add(compiled._sources_digest())
+    assert len(seen) == 4
 
 
 def test_it_follows_the_variable_and_falls_back_when_it_cannot_be_written(tmp_path: Path) -> None:

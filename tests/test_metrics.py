@@ -138,7 +138,7 @@ def test_lost_requests_are_misses_and_nothing_completed_is_null() -> None:
 
 def test_every_request_ends_once() -> None:
     plane = outcome_of().plane
-    unfinished = DataPlane(plane.workload, plane.pool, step_costs(fixed_s=1.0))
+    unfinished = DataPlane(plane.workload, [plane.pools[0].plan])
     unfinished.advance(1.5)
     outcome = replace(outcome_of(), plane=unfinished)
     with pytest.raises(ValueError, match="still in flight"):
@@ -222,7 +222,7 @@ def test_invariants_hold(scenario: Scenario) -> None:
 def test_a_broken_run_is_noticed(number: int, break_it: Any) -> None:
     outcome = outcome_of()
     assert all(finding["holds"] for finding in check_invariants(outcome))
-    break_it(outcome.plane.requests, outcome.plane.replicas)
+    break_it(outcome.plane.requests, outcome.plane.pools[0].replicas)
     assert number in {finding["number"] for finding in check_invariants(outcome) if not finding["holds"]}
 
 

@@ -51,7 +51,7 @@ def compare(scenario: Scenario) -> None:
     if "abandoned" in oracle.state:
         return  # steps that are still in flight for nobody after the last request's end are not compared
     np.testing.assert_allclose(got["energy"], oracle.energy_j, rtol=1e-9, atol=1e-9)
-    for mine, theirs in zip(plane.replicas, oracle.replicas, strict=True):
+    for mine, theirs in zip(plane.pools[0].replicas, oracle.replicas, strict=True):
         assert mine["executed"] == theirs.steps
         assert mine["prefill_tokens"] == theirs.prefill_tokens
         assert mine["decode_tokens"] == theirs.decode_tokens

@@ -163,7 +163,7 @@ def test_invariants_hold_in_a_run_with_everything(tmp_path: Path) -> None:
         "workload": {**SMALL["workload"], "patience_s": {"kind": "exponential", "mean": 1.0}, "deadline_s": 30},
     }
     outcome = nearfar.simulate(scenario).outcome
-    assert outcome.plane.replicas["down_s"].sum() > 0
+    assert outcome.plane.pools[0].replicas["down_s"].sum() > 0
     broken = [one for one in check_invariants(outcome) if not one["holds"]]
     assert broken == []
 

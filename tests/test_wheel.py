@@ -53,6 +53,7 @@ def test_it_holds_the_rooms_and_their_data_and_no_tests(wheel: Path) -> None:
     assert top == {"cli.py", "nearfar.py", "profiles", "policies", "sim", "scheduler"}
     assert (wheel / "sim" / "data" / "default.yaml").exists()
     assert list((wheel / "profiles" / "data").rglob("h100.yaml"))
+    assert (wheel / "policies" / "builtin" / "near.yaml").exists()
     assert (wheel / "sim" / "py.typed").exists()
 
 

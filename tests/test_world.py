@@ -12,7 +12,7 @@ from profiles.errors import UserError
 from sim.controls import ReplicaFailures
 from sim.kernels import state
 from sim.plane import DataPlane
-from sim.pool import EngineSettings, PoolSettings
+from sim.pool import EngineSettings, PoolPlan, PoolSettings
 from sim.world import World
 from tests.scenarios import step_costs, workload_of
 
@@ -24,7 +24,7 @@ def plane_of(requests: int = 200, gap_s: float = 0.1, replicas: int = 2, step_s:
         replicas=replicas,
         engine=EngineSettings(max_num_seqs=4, max_num_batched_tokens=32, kv_blocks=64, async_scheduling=False),
     )
-    return DataPlane(workload_of(rows), pool, step_costs(fixed_s=step_s))
+    return DataPlane(workload_of(rows), [PoolPlan(settings=pool, costs=step_costs(fixed_s=step_s))])
 
 
 def test_a_control_of_ten_lines_works() -> None:
@@ -48,14 +48,14 @@ def test_a_control_of_ten_lines_works() -> None:
     during = (requests["arrival"] > 5.0) & (requests["arrival"] < 8.0)
     assert (requests["replica"][during] == 1).all(), "the failed replica gets nothing"
     assert (requests["replica"][requests["arrival"] > 9.0] == 0).any(), "the repaired one does again"
-    assert plane.replicas["down_s"].tolist() == [3.0, 0.0]
+    assert plane.pools[0].replicas["down_s"].tolist() == [3.0, 0.0]
 
 
 def test_a_control_sees_the_plane_at_its_own_instant() -> None:
     # Steps of 1 s, one request with 1 + 10 tokens: it runs from 0 to 10. ENDs at an instant come before controls.
     rows = [{"arrival_s": 0.0, "prompt": 1, "output": 10}]
     pool = PoolSettings(engine=EngineSettings(max_num_seqs=4, kv_blocks=64, async_scheduling=False))
-    plane = DataPlane(workload_of(rows), pool, step_costs(fixed_s=1.0, max_tokens=4096))
+    plane = DataPlane(workload_of(rows), [PoolPlan(settings=pool, costs=step_costs(fixed_s=1.0, max_tokens=4096))])
     running: dict[float, int] = {}
 
     def watch(world: World) -> Generator[Any, Any, None]:
@@ -110,8 +110,12 @@ def test_names_that_are_no_prefixes_are_refused() -> None:
     with pytest.raises(UserError, match="predecessors"):
         DataPlane(
             workload_of(rows),
-            PoolSettings(engine=EngineSettings(block_size=4)),
-            step_costs(fixed_s=1.0, max_tokens=4096, max_seqs=256),
+            [
+                PoolPlan(
+                    settings=PoolSettings(engine=EngineSettings(block_size=4)),
+                    costs=step_costs(fixed_s=1.0, max_tokens=4096, max_seqs=256),
+                )
+            ],
         )
 
 

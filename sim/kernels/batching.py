@@ -238,7 +238,7 @@ def measure(s: Any, i: int, k: int, prefills: int) -> tuple[int, float, float]:
         emit_j,
         smooth,
     )
-    return tokens, seconds, joules
+    return tokens, seconds * s.slowdown, joules
 
 
 # -- what follows from it ----------------------------------------------------------------------------------------------

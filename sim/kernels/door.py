@@ -1,4 +1,4 @@
-"""The door of a pool: limits, balancers, dispatch, and the timers of patience (rules D, B, P, F1)."""
+"""The door of a pool: limits, balancers, dispatch, timers, telemetry (rules D, B, P2)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,20 @@ from policies.compiled import kernel
 from sim.kernels.blocks import abandon_run, ceil_div, named_hits
 from sim.kernels.draws import uniform
 from sim.kernels.heap import push
-from sim.kernels.outcome import end_request
 from sim.kernels.queues import dequeue, enqueue
-from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, settle_energy, start_anew, wake
+from sim.kernels.replica import leave_books, wake
 from sim.kernels.state import (
-    ABANDONED,
-    COMPLETED,
-    DEADLINE,
     DECODING,
-    END,
     EXCEEDS_KV,
-    FAILED,
-    IDLE,
+    NO_REASON,
     NO_REPLICA,
     NOBODY,
-    PATIENCE,
     PREFILLING,
     QUEUE_FULL,
-    REJECTED,
-    REPLICA_LOST,
     TOO_LONG,
     WAITING,
 )
-from sim.kernels.views import replica_of, request_of, timer_heap, zombies_of
+from sim.kernels.views import replica_of, request_of, timer_heap, world_of, zombies_of
 
 # As in sim.pool.BALANCERS, by position.
 ROUND_ROBIN, RANDOM, LEAST_OUTSTANDING, POWER_OF_TWO, PREFIX_AFFINITY, PYTHON = range(6)
@@ -93,7 +84,7 @@ def least_outstanding(s: Any) -> int:
 def power_of_two(s: Any, r: int) -> int:
     up = s.up
     attempt = request_of(s, r).attempts
-    seed = s.seed
+    seed = world_of(s).seed
     first = int(uniform(seed, r, attempt, 1) * up)
     if up == 1:
         return nth_up(s, first)
@@ -138,67 +129,71 @@ def choose(s: Any, r: int) -> int:
         return power_of_two(s, r)
     if balancer == PREFIX_AFFINITY:
         return prefix_affinity(s, r)
-    return nth_up(s, int(uniform(s.seed, r, request_of(s, r).attempts, 1) * s.up))
+    return nth_up(s, int(uniform(world_of(s).seed, r, request_of(s, r).attempts, 1) * s.up))
 
 
 # -- dispatch ----------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def passes_door(s: Any, r: int, now: float) -> bool:
-    """Rules D1 and D2: whether a replica is to be chosen at all; if not, the request has ended."""
+def passes_door(s: Any, r: int) -> int:
+    """Rules D1 and D2: NO_REASON when a replica is to be chosen; else why not."""
     request = request_of(s, r)
     total = request.prompt + request.output
     if total > s.max_model_len:
-        end_request(s, r, REJECTED, TOO_LONG, now)
-        return False
+        return TOO_LONG
     if ceil_div(total - 1, s.block_size) > s.kv_blocks:
-        end_request(s, r, REJECTED, EXCEEDS_KV, now)
-        return False
+        return EXCEEDS_KV
     if s.up == 0:
-        end_request(s, r, FAILED, NO_REPLICA, now)
-        return False
-    return True
+        return NO_REPLICA
+    return NO_REASON
 
 
 @kernel
-def dispatch(s: Any, r: int, i: int, now: float) -> None:
-    """Rules D4 and D5: request r goes to replica i, or is turned away."""
+def dispatch(s: Any, r: int, i: int, now: float) -> int:
+    """Rules D3 to D5: request r goes to replica i (NOBODY: to the one that the balancer chooses). Returns NO_REASON, or
+    QUEUE_FULL when it is turned away."""
+    if i == NOBODY:
+        i = choose(s, r)
     request = request_of(s, r)
     replica = replica_of(s, i)
     request.replica = i
     replica.sent += 1
+    s.sent += 1
     if (s.max_queue >= 0 and replica.waiting >= s.max_queue) or (
         s.max_outstanding >= 0 and replica.outstanding >= s.max_outstanding
     ):
-        end_request(s, r, REJECTED, QUEUE_FULL, now)
-        return
+        return QUEUE_FULL
     replica.outstanding += 1
+    s.outstanding += 1
     enqueue(s, i, r, False)
     wake(s, i, now)
-    if request.attempts == 0:
-        times, values = timer_heap(s)
-        if request.patience < np.inf:
-            push(times, values, s.timers, request.arrival + request.patience, 2 * r)
-            s.timers += 1
-        if request.deadline < np.inf:
-            push(times, values, s.timers, request.arrival + request.deadline, 2 * r + 1)
-            s.timers += 1
-
-
-# -- timers and ticks --------------------------------------------------------------------------------------------------
+    w = world_of(s)
+    if w.devices == 0 and request.attempts == 0:
+        set_timers(w, r)
+    return NO_REASON
 
 
 @kernel
-def ring_timer(s: Any, value: int, now: float) -> None:
-    """Rules P1 and P2."""
-    r = value >> 1
+def set_timers(w: Any, r: int) -> None:
+    """The instants at which patience and deadline of request r run out (rules D5, T4)."""
+    request = request_of(w, r)
+    times, values = timer_heap(w)
+    if request.patience < np.inf:
+        push(times, values, w.timers, request.arrival + request.patience, 2 * r)
+        w.timers += 1
+    if request.deadline < np.inf:
+        push(times, values, w.timers, request.arrival + request.deadline, 2 * r + 1)
+        w.timers += 1
+
+
+# -- ticks, and leaving early ------------------------------------------------------------------------------------------
+
+
+@kernel
+def give_up_place(s: Any, r: int, now: float) -> None:
+    """Request r leaves the pool before it is done there (rule P2)."""
     request = request_of(s, r)
-    if request.status >= COMPLETED:
-        return
-    is_deadline = value & 1
-    if is_deadline == 0 and not np.isnan(request.first_token):
-        return
     i = request.replica
     replica = replica_of(s, i)
     if request.status == WAITING:
@@ -207,55 +202,16 @@ def ring_timer(s: Any, value: int, now: float) -> None:
     elif request.status == DECODING or request.status == PREFILLING:
         zombies_of(s, i)[replica.zombies] = r
         replica.zombies += 1
-    replica.outstanding -= 1
-    end_request(s, r, ABANDONED, DEADLINE if is_deadline != 0 else PATIENCE, now)
+    leave_books(s, i, now)
 
 
 @kernel
 def report_load(s: Any) -> None:
-    """A telemetry TICK: the balancer learns every replica's outstanding count."""
+    """A telemetry TICK: balancer and routers learn every replica's outstanding count."""
     for i in range(s.replicas):
         replica = replica_of(s, i)
         replica.reported = replica.outstanding
         replica.sent = 0
-
-
-# -- failure and repair ------------------------------------------------------------------------------------------------
-
-
-@kernel
-def fail(s: Any, i: int, now: float, lost: Any) -> int:
-    """Rule F1 up to the second dispatch. Returns how many ids in `lost` must be dispatched again, in order."""
-    replica = replica_of(s, i)
-    if replica.up == 0:
-        return 0
-    if replica.event == END:
-        book_time(s, i, now)
-    if replica.event != IDLE:
-        drop_event(s, i)
-    settle_energy(s, i)
-    found = collect_lost(s, i, lost)
-    clear_replica(s, i)
-    replica.up = 0
-    replica.down_since = now
-    s.up -= 1
-    again = 0
-    for e in range(found):
-        r = lost[e]
-        if np.isnan(request_of(s, r).first_token):
-            start_anew(s, r)
-            lost[again] = r
-            again += 1
-        else:
-            end_request(s, r, FAILED, REPLICA_LOST, now)
-    return again
-
-
-@kernel
-def repair(s: Any, i: int, now: float) -> None:
-    """Rule F2."""
-    replica = replica_of(s, i)
-    if replica.up == 0:
-        replica.up = 1
-        replica.down_s += now - replica.down_since
-        s.up += 1
+    s.reported = s.outstanding
+    s.sent = 0
+    s.reported_up = s.up

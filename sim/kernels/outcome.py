@@ -11,16 +11,16 @@ from sim.kernels.views import chained_heap, request_of
 
 
 @kernel
-def end_request(s: Any, r: int, status: int, reason: int, now: float) -> None:
+def end_request(w: Any, r: int, status: int, reason: int, now: float) -> None:
     """Request r reaches a terminal state; its successor, if any, will arrive after its think time."""
-    request = request_of(s, r)
+    request = request_of(w, r)
     request.status = status
     request.reason = reason
     request.finish = now
-    s.terminal += 1
+    w.terminal += 1
     if request.successor != NOBODY:
-        after = request_of(s, request.successor)
+        after = request_of(w, request.successor)
         after.arrival = now + after.arrival
-        times, values = chained_heap(s)
-        push(times, values, s.chained, after.arrival, request.successor)
-        s.chained += 1
+        times, values = chained_heap(w)
+        push(times, values, w.chained, after.arrival, request.successor)
+        w.chained += 1

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 
 from policies.compiled import kernel
+from sim.kernels.answers import first_token_out, last_token_out
 from sim.kernels.batching import compose
 from sim.kernels.blocks import ceil_div, give_up
 from sim.kernels.heap import push
-from sim.kernels.outcome import end_request
 from sim.kernels.state import (
     CLASSES,
     COMPLETED,
     END,
     IDLE,
     NO_NAME,
-    NO_REASON,
     NOBODY,
     RETIRING,
     START,
@@ -35,6 +34,7 @@ from sim.kernels.views import (
     request_of,
     retiring_of,
     table_names_of,
+    world_of,
 )
 
 
@@ -116,26 +116,26 @@ def fold_timeline(s: Any) -> None:
 
 
 @kernel
-def end_step(s: Any, i: int) -> bool:
-    """END at the replica's event time (rule S3). Returns whether a chained arrival was set off."""
+def end_step(s: Any, i: int) -> None:
+    """END at the replica's event time (rule S3)."""
     replica = replica_of(s, i)
+    w = world_of(s)
     now = replica.event_s
     size = s.block_size
     book_time(s, i, now)
-    chained = s.chained
     parity = (replica.composed - 1 - replica.ahead) & 1  # of the step that ends
     emitting = replica.emitting_0 if parity == 0 else replica.emitting_1
     for e in range(emitting):
         request = request_of(s, emitting_of(s, i, parity)[e])
-        if request.status < COMPLETED and np.isnan(request.first_token):
-            request.first_token = now
+        if request.status < COMPLETED:
+            first_token_out(w, emitting_of(s, i, parity)[e], now)
     retiring = replica.retiring_0 if parity == 0 else replica.retiring_1
     for e in range(retiring):
         r = retiring_of(s, i, parity)[e]
         request = request_of(s, r)
         if request.status == RETIRING:
-            replica.outstanding -= 1
-            end_request(s, r, COMPLETED, NO_REASON, now)
+            last_token_out(w, r, now)
+            leave_books(s, i, now)
         give_up(s, i, r, request.computed, ceil_div(request.computed, size), False)
     replica.running -= retiring
     if parity == 0:
@@ -145,24 +145,44 @@ def end_step(s: Any, i: int) -> bool:
         replica.emitting_1 = 0
         replica.retiring_1 = 0
     replica.event = START
-    return bool(s.chained != chained)
 
 
 @kernel
-def run_replica(s: Any, i: int, limit: float, most: int) -> None:
-    """Run a replica's events before `limit`, and ENDs at `limit` (rule T1), but no more than `most`."""
+def leave_books(s: Any, i: int, now: float) -> None:
+    """One outstanding request of replica i less; a retired replica that is empty costs nothing any more (rule X5)."""
     replica = replica_of(s, i)
-    for _ in range(most):
+    replica.outstanding -= 1
+    s.outstanding -= 1
+    if replica.retired != 0 and replica.outstanding == 0:
+        stop_paying(s, i, now)
+
+
+@kernel
+def stop_paying(s: Any, i: int, now: float) -> None:
+    """Replica i is given back (rule X5)."""
+    replica = replica_of(s, i)
+    if not np.isnan(replica.paid_since):
+        s.billed_usd += s.price_usd_per_s * (now - replica.paid_since)
+        replica.paid_s += now - replica.paid_since
+        replica.paid_since = np.nan
+
+
+@kernel
+def run_replica(s: Any, i: int, limit: float, most: int) -> int:
+    """Run a replica's events before `limit`, and ENDs at `limit` (rule T1), but no more than `most`. Returns how many."""
+    replica = replica_of(s, i)
+    for done in range(most):
         if replica.event == END:
             if replica.event_s > limit:
-                return
+                return done
             end_step(s, i)
         elif replica.event == START:
             if replica.event_s >= limit:
-                return
+                return done
             begin_step(s, i)
         else:
-            return
+            return done
+    return most
 
 
 @kernel
@@ -172,6 +192,7 @@ def clear_replica(s: Any, i: int) -> None:
     replica.event = IDLE
     replica.warm = 0
     replica.ahead = 0
+    s.outstanding -= replica.outstanding
     replica.outstanding = 0
     replica.waiting = 0
     replica.running = 0

@@ -1,4 +1,4 @@
-"""What the data plane remembers: one record a request, one a replica, and the arrays between them.
+"""What the data plane remembers: one record a request, one a replica, one a device, and the arrays between them.
 
 Records (not one array a field) keep what a step touches in a few cache lines, and let a dozen arrays carry the state
 through every kernel.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# A request's status. From COMPLETED on it is terminal.
-PENDING, WAITING, PREFILLING, DECODING, RETIRING, COMPLETED, REJECTED, ABANDONED, FAILED = range(9)
+# A request's status. COMPLETED to FAILED are terminal.
+# AWAY: in no pool at the moment (on a device, in the air), and not over.
+PENDING, WAITING, PREFILLING, DECODING, RETIRING, COMPLETED, REJECTED, ABANDONED, FAILED, AWAY = range(10)
 
 # Why it ended as it did.
 (
@@ -21,8 +22,23 @@ PENDING, WAITING, PREFILLING, DECODING, RETIRING, COMPLETED, REJECTED, ABANDONED
     REPLICA_LOST,
     PATIENCE,
     DEADLINE,
-) = range(8)
-REASONS = ("", "too_long", "exceeds_kv", "queue_full", "no_replica", "replica_lost", "patience", "deadline")
+    DEVICE_OFF,
+    NO_TARGET,
+    DEVICE_LOST,
+) = range(11)
+REASONS = (
+    "",
+    "too_long",
+    "exceeds_kv",
+    "queue_full",
+    "no_replica",
+    "replica_lost",
+    "patience",
+    "deadline",
+    "device_off",
+    "no_target",
+    "device_lost",
+)
 
 # What a replica waits for.
 IDLE, END, START = range(3)
@@ -86,8 +102,12 @@ REPLICA = np.dtype(
         ("ahead", "i8"),  # whether there is one
         ("composed", "i8"),  # batches composed so far: the number of the next step
         ("executed", "i8"),  # steps begun so far
-        ("up", "i8"),
+        ("up", "i8"),  # neither failed nor retired: gets requests
         ("warm", "i8"),  # whether it has executed a step since it came up
+        ("retired", "i8"),  # gets no more requests (rule X1)
+        ("failed", "i8"),
+        ("paid_since", "f8"),  # NaN while it is not paid for (rule X5)
+        ("paid_s", "f8"),
         # balancer's view
         ("outstanding", "i8"),
         ("reported", "i8"),
@@ -144,14 +164,9 @@ NODE = np.dtype(
 )
 NO_NAME = -1
 
-ARRAYS = (
-    "requests",
+# Arrays of one pool, and arrays of the world that all pools share.
+POOL_ARRAYS = (
     "replica_records",
-    "open_ids",
-    "chained_s",
-    "chained_id",
-    "timer_s",
-    "timer_id",
     "event_s",
     "event_id",
     "queue_head",
@@ -165,7 +180,6 @@ ARRAYS = (
     "nodes",
     "table_names",
     "table_nodes",
-    "name_ids",
     "batch_ids",
     "batch_tokens",
     "timeline",
@@ -175,6 +189,33 @@ ARRAYS = (
     "emit_s",
     "emit_j",
     "smooth",
+    "decode_s",
+)
+WORLD_ARRAYS = (
+    "requests",
+    "name_ids",
+    "open_ids",
+    "chained_s",
+    "chained_id",
+    "timer_s",
+    "timer_id",
+    "agenda_s",
+    "agenda_id",
+    "pools",
+    "trips",
+    "rows",
+    "kinds",
+    "networks",
+    "tasks",
+    "weather",
+    "ability",
+    "figures",
+    "phi",
+    "quantiles",
+    "mixes",
+    "kinds_used",
+    "weights",
+    "scenes",
 )
 
 BIN = np.dtype(
@@ -186,25 +227,30 @@ BIN = np.dtype(
     align=True,
 )
 
-# The one record that every kernel gets, `s`: what is counted once, what never changes, and where the arrays are.
+# What every kernel of a pool gets, `s`: what is counted once, what never changes, and where the arrays are.
 # R replicas, N requests, S = max_num_seqs; `sim.kernels.views` says what each array holds.
-PLANE = np.dtype(
+POOL = np.dtype(
     [
-        # the clock
-        ("now_s", "f8"),
-        ("next_open", "i8"),  # position in the list of open arrivals
-        ("chained", "i8"),  # length of the heap of chained arrivals
-        ("timers", "i8"),
+        ("world", "i8"),  # address of the WORLD
+        ("requests", "i8"),  # the world's arrays that every step needs
+        ("name_ids", "i8"),
+        ("number", "i8"),  # of this pool
         ("events", "i8"),  # length of the heap of replica events
         ("ticks", "i8"),  # telemetry ticks so far
         ("cursor", "i8"),
-        ("terminal", "i8"),
-        ("pending", "i8"),  # the request a Python policy must place
-        ("handled", "i8"),  # external events so far
-        ("up", "i8"),  # replicas that are up
+        ("up", "i8"),  # replicas that are up and not retired
         ("bin_s", "f8"),
+        # what a router sees of it
+        ("outstanding", "i8"),
+        ("reported", "i8"),
+        ("sent", "i8"),
+        ("reported_up", "i8"),
+        # what controls change
+        ("slowdown", "f8"),
+        ("price_usd_per_s", "f8"),
+        ("billed_usd", "f8"),  # for what is not paid for any more
+        ("asks_python", "i8"),  # whether its balancer is a user's function
         # the limits
-        ("request_count", "i8"),
         ("replicas", "i8"),
         ("max_num_seqs", "i8"),
         ("max_num_batched_tokens", "i8"),
@@ -221,16 +267,59 @@ PLANE = np.dtype(
         ("telemetry_lag_s", "f8"),
         ("window", "i8"),
         ("cold_start_s", "f8"),
-        ("seed", "i8"),
         ("name_unit", "i8"),  # blocks that a name id covers
-        ("chains", "i8"),  # whether any request waits for another
-        ("open_count", "i8"),
-        ("chain_room", "i8"),
-        ("timer_room", "i8"),
         ("table_size", "i8"),
         ("smooth_size", "i8"),
         ("bins", "i8"),
+        # for a fleet
+        ("is_edge", "i8"),
+        ("model", "i8"),
+        ("modalities", "i8"),
+        ("prefill_token_s", "f8"),
+        ("output_mean", "f8"),
     ]
-    + [(name, "i8") for name in ARRAYS],
+    + [(name, "i8") for name in POOL_ARRAYS],
+    align=True,
+)
+
+# What the whole run shares, `w`.
+WORLD = np.dtype(
+    [
+        # the clock
+        ("now_s", "f8"),
+        ("next_open", "i8"),  # position in the list of open arrivals
+        ("chained", "i8"),  # length of the heap of chained arrivals
+        ("timers", "i8"),
+        ("agenda_length", "i8"),
+        ("terminal", "i8"),
+        ("pending", "i8"),  # the request a Python policy must place
+        ("pending_pool", "i8"),  # the pool whose Python balancer must, or NOBODY: a router must
+        ("handled", "i8"),  # external events so far
+        # the limits
+        ("seed", "i8"),
+        ("request_count", "i8"),
+        ("open_count", "i8"),
+        ("chain_room", "i8"),
+        ("timer_room", "i8"),
+        ("agenda_room", "i8"),
+        ("pool_count", "i8"),
+        ("feedback", "i8"),  # whether what leaves a pool may come back at once: catch up in order of time
+        # the fleet; no devices: requests arrive at the door of the only pool
+        ("devices", "i8"),
+        ("row_count", "i8"),
+        ("kind_count", "i8"),
+        ("network_count", "i8"),
+        ("task_count", "i8"),
+        ("model_count", "i8"),
+        ("start_s", "f8"),
+        ("spread", "f8"),
+        ("separation", "f8"),  # rule G5's delta
+        ("threshold", "f8"),
+        ("check_s", "f8"),
+        ("rollout", "f8"),  # share of the devices that follow policy 1 (rule W7)
+        ("by_python", "i8"),  # whether a user's function routes
+        ("stray", "i8"),  # legs that reached a place their privacy class forbids: 0
+    ]
+    + [(name, "i8") for name in WORLD_ARRAYS],
     align=True,
 )

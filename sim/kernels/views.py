@@ -1,8 +1,8 @@
 """From addresses to records and rows.
 
 Numba counts references to every array that a function touches, with an atomic instruction each: in this engine that was
-nine tenths of the time. So the kernels pass one record around, `s` (`sim.kernels.state.PLANE`), which holds the
-*addresses* of the arrays, and read through it. `sim.plane.DataPlane` owns the arrays and keeps them alive; indices come
+nine tenths of the time. So the kernels pass one record around, `s` of a pool (`sim.kernels.state.POOL`), or `w` of
+the whole run (`WORLD`), which hold the *addresses* of the arrays, and read through them. `sim.plane.DataPlane` owns the arrays and keeps them alive; indices come
 from the engine itself and are not checked.
 """
 
@@ -17,7 +17,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from policies.compiled import kernel
-from sim.kernels.state import BIN, CLASSES, NODE, REPLICA, REQUEST
+from sim.kernels.fleet_state import FIGURES, KIND, NETWORK, ROW, TASK, TRIP, WEATHER
+from sim.kernels.state import BIN, CLASSES, NODE, POOL, REPLICA, REQUEST, WORLD
 from sim.kernels.step_cost import STEP_COSTS
 
 
@@ -63,19 +64,40 @@ def _row_reader(scalar: Any) -> Any:
     return read
 
 
+_world = _record_reader(WORLD)
+_pool = _record_reader(POOL)
 _request = _record_reader(REQUEST)
 _replica = _record_reader(REPLICA)
 _node = _record_reader(NODE)
 _bin = _record_reader(BIN)
 _costs = _record_reader(STEP_COSTS)
+_trip = _record_reader(TRIP)
+_row = _record_reader(ROW)
+_kind = _record_reader(KIND)
+_network = _record_reader(NETWORK)
+_task = _record_reader(TASK)
+_weather = _record_reader(WEATHER)
+_figures = _record_reader(FIGURES)
 _int32 = _row_reader(types.int32)
 _int64 = _row_reader(types.int64)
 _float64 = _row_reader(types.float64)
 
 
 @kernel
+def world_of(s: Any) -> Any:
+    """The WORLD of a pool."""
+    return _world(s.world, 0)
+
+
+@kernel
+def pool_of(w: Any, p: int) -> Any:
+    """POOL p."""
+    return _pool(w.pools, p)
+
+
+@kernel
 def request_of(s: Any, r: int) -> Any:
-    """REQUEST r."""
+    """REQUEST r; of a pool or of the world."""
     return _request(s.requests, r)
 
 
@@ -104,21 +126,27 @@ def costs_of(s: Any) -> Any:
 
 
 @kernel
-def open_arrivals(s: Any) -> Any:
+def open_arrivals(w: Any) -> Any:
     """int32 (open_count,): ids of the requests that wait for nobody, by (arrival, id)."""
-    return _int32(s.open_ids, 0, s.open_count)
+    return _int32(w.open_ids, 0, w.open_count)
 
 
 @kernel
-def chained_heap(s: Any) -> Any:
+def chained_heap(w: Any) -> Any:
     """Heap of arrivals set off by a predecessor: instants, ids."""
-    return _float64(s.chained_s, 0, s.chain_room), _int64(s.chained_id, 0, s.chain_room)
+    return _float64(w.chained_s, 0, w.chain_room), _int64(w.chained_id, 0, w.chain_room)
 
 
 @kernel
-def timer_heap(s: Any) -> Any:
+def timer_heap(w: Any) -> Any:
     """Heap of timers: instants, 2 * request + (0 patience, 1 deadline)."""
-    return _float64(s.timer_s, 0, s.timer_room), _int64(s.timer_id, 0, s.timer_room)
+    return _float64(w.timer_s, 0, w.timer_room), _int64(w.timer_id, 0, w.timer_room)
+
+
+@kernel
+def agenda_heap(w: Any) -> Any:
+    """Heap of what happens to devices: instants, event << EVENT_SHIFT | row or request."""
+    return _float64(w.agenda_s, 0, w.agenda_room), _int64(w.agenda_id, 0, w.agenda_room)
 
 
 @kernel
@@ -217,3 +245,96 @@ def cost_tables(s: Any) -> Any:
         _float64(s.emit_j, 0, seqs),
         _float64(s.smooth, 0, s.smooth_size),
     )
+
+
+# -- the fleet ---------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def trip_of(w: Any, r: int) -> Any:
+    """TRIP of request r."""
+    return _trip(w.trips, r)
+
+
+@kernel
+def row_of(w: Any, e: int) -> Any:
+    """ROW e: a device or a hub."""
+    return _row(w.rows, e)
+
+
+@kernel
+def kind_of(w: Any, row: Any) -> Any:
+    """KIND of a row."""
+    return _kind(w.kinds, row.kind)
+
+
+@kernel
+def network_of(w: Any, n: int) -> Any:
+    """NETWORK class n."""
+    return _network(w.networks, n)
+
+
+@kernel
+def task_of(w: Any, t: int) -> Any:
+    """TASK t."""
+    return _task(w.tasks, t)
+
+
+@kernel
+def weather_of(w: Any, region: int) -> Any:
+    """WEATHER of a region."""
+    return _weather(w.weather, region)
+
+
+@kernel
+def ability_of(w: Any, model: int, task: int) -> float:
+    """Logits of a model at a task."""
+    return _float64(w.ability, model * w.task_count + task, 1)[0]
+
+
+@kernel
+def quantiles_of(w: Any, n: int, table: int) -> Any:
+    """float64 (6,): quantiles of network class n; `table` is RTT, RTT_EDGE, UPLINK or DOWNLINK."""
+    return _float64(w.quantiles, (n * 4 + table) * 6, 6)
+
+
+@kernel
+def network_weights_of(w: Any, kind: int) -> Any:
+    """float64 (network_count,): cumulated weights of the classes that rows of a kind are connected by."""
+    return _float64(w.mixes, kind * w.network_count, w.network_count)
+
+
+@kernel
+def kinds_used(w: Any, which: int) -> Any:
+    """int64 (5,): which kinds of actions policy 0 or 1 uses (rule W7)."""
+    return _int64(w.kinds_used, which * 5, 5)
+
+
+@kernel
+def weights_of(w: Any, which: int, features: int) -> Any:
+    """float64 (features,): the weights of a policy."""
+    return _float64(w.weights, which * features, features)
+
+
+@kernel
+def scene_of(w: Any, which: int, task: int) -> Any:
+    """float64 (5,): what a policy adds for a task, by kind of action."""
+    return _float64(w.scenes, (which * w.task_count + task) * 5, 5)
+
+
+@kernel
+def figures_of(w: Any, action: int) -> Any:
+    """FIGURES of an action, scratch of the decision that is being made."""
+    return _figures(w.figures, action)
+
+
+@kernel
+def phi_of(w: Any, features: int) -> Any:
+    """float64 (features,): scratch."""
+    return _float64(w.phi, 0, features)
+
+
+@kernel
+def decode_s_of(s: Any, b: int) -> float:
+    """Seconds of a step of b decodes at a pool's typical context."""
+    return _float64(s.decode_s, b, 1)[0]

@@ -41,12 +41,19 @@ class Balance:
         self.policy = policy
         self.cursor = 0
         self.told = [0] * len(replicas)  # outstanding counts at the last TICK; zero before the first
+        self.told_up = sum(replica.up for replica in replicas)  # W5: those that were up then
         self.sent = [0] * len(replicas)  # requests sent since
 
     def tick(self) -> None:
         """A TICK: the balancer hears the true counts."""
         self.told = [replica.outstanding for replica in self.replicas]
         self.sent = [0] * len(self.replicas)
+        self.told_up = sum(replica.up for replica in self.replicas)
+
+    @property
+    def reported_up(self) -> int:
+        """W5: how many replicas are up, by the last report; live without lag."""
+        return sum(replica.up for replica in self.replicas) if self.live else self.told_up
 
     def view(self, replica: Replica) -> int:
         """The load of a replica, as far as the balancer knows."""
@@ -101,7 +108,7 @@ class Balance:
 
         def rank(replica: Replica) -> tuple[int, int, int]:
             limit = (request.prompt - 1) // replica.pool.engine.block_size  # K3, with target = P
-            cached = replica.composer.blocks.find(request.names, limit)
+            cached = replica.composer.blocks.find(request.names[replica.pool_id], limit)
             return -len(cached), self.view(replica), replica.id
 
         return min(near, key=rank)

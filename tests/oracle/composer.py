@@ -68,7 +68,7 @@ class Composer:
     def compose(self) -> Batch:
         """C1 to C8: the next batch."""
         for sequence in sorted(self.running, key=lambda sequence: sequence.request.id):
-            if sequence.request.terminal and not sequence.ending:
+            if sequence.gone and not sequence.ending:
                 self.remove(sequence)  # C1
         batch = Batch(budget=self.engine.max_num_batched_tokens)
         self.serve_running(batch)
@@ -193,7 +193,7 @@ class Composer:
     def hits(self, sequence: Sequence, target: int) -> list[Block]:
         """K3: what a sequence finds at admission: the named prefix, then perhaps its own private blocks."""
         limit = (target - 1) // self.engine.block_size
-        names = sequence.request.names
+        names = sequence.names
         found = self.blocks.find(names, limit)
         if len(found) == len(names):
             for block in sequence.kept:
@@ -205,7 +205,7 @@ class Composer:
     def publish_full_blocks(self, sequence: Sequence) -> None:
         """K4: every full block with a name goes into the cache under it, unless it is there."""
         full = sequence.computed // self.engine.block_size
-        for j, name in enumerate(sequence.request.names[:full]):
+        for j, name in enumerate(sequence.names[:full]):
             if sequence.blocks[j].name is None:
                 sequence.blocks[j] = self.blocks.publish(sequence.blocks[j], name)
 
@@ -214,7 +214,7 @@ class Composer:
         self.publish_full_blocks(sequence)
         self.blocks.give_back(sequence.blocks)
         full = sequence.computed // self.engine.block_size
-        private = sequence.blocks[len(sequence.request.names) : full]
+        private = sequence.blocks[len(sequence.names) : full]
         sequence.blocks = []
         return private
 

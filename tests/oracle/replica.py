@@ -1,8 +1,9 @@
-"""One replica: its life as a SimPy process, from START to END to START (rules S, F, A3)."""
+"""One replica: its life as a SimPy process, from START to END to START (rules S, F, A3, X1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from typing import Literal, Protocol
 
 import simpy
 
@@ -13,7 +14,19 @@ from tests.oracle.composer import Composer, StepModel
 from tests.oracle.requests import Request, Sequence
 from tests.oracle.results import ReplicaResult
 
-__all__ = ["Replica"]
+__all__ = ["Hears", "Replica"]
+
+REPLICAS_PER_POOL = 1 << 20
+
+
+class Hears(Protocol):
+    """Who hears of what comes out of a replica (S3)."""
+
+    def emitted(self, request: Request) -> None:
+        """Its first token."""
+
+    def answered(self, request: Request) -> None:
+        """Its last token; it has left the replica."""
 
 
 class Replica:
@@ -21,34 +34,66 @@ class Replica:
 
     def __init__(
         self,
+        pool_id: int,
         id: int,
         clock: Clock,
         pool: PoolSettings,
         step_model: StepModel,
-        leave: Callable[[Request], None],
+        owner: Hears,
+        started: bool = True,
     ) -> None:
+        self.pool_id = pool_id
         self.id = id
         self.clock = clock
         self.pool = pool
         self.step_model = step_model
-        self.leave = leave  # tells the world that a request is complete
+        self.owner = owner
         self.booked = ReplicaResult()
-        self.boot()
+        self.place = pool_id * REPLICAS_PER_POOL + id  # T3: by pool, replica
+        self.state: Literal["unstarted", "up", "retired", "failed"] = "unstarted"
+        self.paid = False  # X5: from its start until it is retired (and drained)
+        self.clear()
+        if started:
+            self.boot()
+
+    @property
+    def up(self) -> bool:
+        """It may get requests."""
+        return self.state == "up"
 
     # ------------------------------------------------------------------------------- life, failure and repair
 
     def boot(self) -> None:
         """F2: a replica starts empty."""
-        self.up = True
+        self.state, self.paid = "up", True
         self.clear()
         self.life = self.clock.process(self.serve())
 
-    def crash(self) -> list[Request]:
-        """F1: everything in here is lost. Returns the requests that were, in order of id."""
-        lost = [self.sequences[id].request for id in sorted(self.sequences)]
+    def retire(self) -> None:
+        """X1: no more requests; what it has goes on."""
+        if self.state == "up":
+            self.state, self.paid = "retired", False
+
+    def resume(self) -> None:
+        """X1: *start* one that was retired, and what was running goes on; or one that never ran."""
+        if self.state == "retired":
+            self.state, self.paid = "up", True
+        elif self.state == "unstarted":
+            self.boot()
+
+    def repair(self) -> None:
+        """F2: only what failed can be repaired."""
+        if self.state == "failed":
+            self.boot()
+
+    def crash(self) -> list[Sequence]:
+        """F1: everything in here is lost. Returns what was there, in order of request id. (F2: a second time, nothing.)"""
+        if self.state not in ("up", "retired"):
+            return []
+        lost = [self.sequences[id] for id in sorted(self.sequences)]
         self.stop_busy()
         self.life.interrupt()
-        self.up = False
+        self.state = "failed"
         self.clear()
         return lost
 
@@ -74,10 +119,10 @@ class Replica:
                     self.booked.steps += 1
                     if self.pool.engine.async_scheduling:
                         self.ahead = self.composer.compose()  # S2: at once, as if `batch` were computed
-                    yield self.clock.at(self.began_s + batch.step_s, Kind.END, self.id)
+                    yield self.clock.at(self.began_s + batch.step_s, Kind.END, self.place)
                     self.stop_busy()
                     self.end(batch)
-                    yield self.clock.at(self.clock.now, Kind.START, self.id)  # S3: a START follows
+                    yield self.clock.at(self.clock.now, Kind.START, self.place)  # S3: a START follows
         except simpy.Interrupt:
             return  # F1: whatever step was executing is lost; its END never comes
 
@@ -89,14 +134,16 @@ class Replica:
     def end(self, batch: Batch) -> None:
         """S3: END. Tokens come out, in batch order; then those whose last it was leave, by request id."""
         for share in batch.shares:
-            if share.emits:
-                share.sequence.request.emit(self.clock.now)
+            sequence = share.sequence
+            if share.emits and not sequence.emitted and not sequence.gone:
+                sequence.emitted = True
+                self.owner.emitted(sequence.request)
         last = [share.sequence for share in batch.shares if share.last]
         for sequence in sorted(last, key=lambda sequence: sequence.request.id):
             self.composer.remove(sequence)
-            if not sequence.request.terminal:
+            if not sequence.gone:
                 self.forget(sequence.request)
-                self.leave(sequence.request)
+                self.owner.answered(sequence.request)
 
     def stop_busy(self) -> None:
         """A3: busy from START to END, or to the failure (or the end of the run) that cuts the step."""
@@ -112,16 +159,18 @@ class Replica:
 
     def join(self, request: Request) -> None:
         """D5: a request enters. If no step executes and no START is pending, one is set for this instant."""
-        self.sequences[request.id] = Sequence(request)
+        self.sequences[request.id] = Sequence(request, request.names[self.pool_id])
         self.composer.join(self.sequences[request.id])
         if self.idle:
             self.idle = False
-            self.clock.at(self.clock.now, Kind.START, self.id, self.start)
+            self.clock.at(self.clock.now, Kind.START, self.place, self.start)
 
     def withdraw(self, request: Request) -> None:
         """P2: an abandoned request leaves."""
-        self.composer.withdraw(self.forget(request))
+        sequence = self.forget(request)
+        sequence.gone = True
+        self.composer.withdraw(sequence)
 
     def forget(self, request: Request) -> Sequence:
-        """The request is terminal: the outstanding count falls at once."""
+        """It is done here: the outstanding count falls at once."""
         return self.sequences.pop(request.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Literal
@@ -13,9 +13,20 @@ from sim.pool import EngineSettings
 from sim.workloads.workload import Workload
 from tests.oracle.blocks import Block, Name
 
-__all__ = ["Request", "Sequence", "State", "requests_of"]
+__all__ = ["Ask", "Request", "Sequence", "State", "requests_of"]
 
 State = Literal["", "completed", "rejected", "abandoned", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Which device asks, and for what (fleet rules, Words)."""
+
+    device: int
+    task: int
+    difficulty: float
+    up_bytes: float
+    down_bytes: float
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -31,11 +42,13 @@ class Request:
     patience_s: float
     deadline_s: float
     session: int
-    names: list[Name]  # of its named blocks 0, 1, 2 ... (K2)
+    names: list[list[Name]]  # for every pool, of its named blocks 0, 1, 2 ... (K2)
+    ask: Ask | None  # of a device; None in a world without a fleet
     done: simpy.Event  # succeeds when the request reaches a terminal state
 
     state: State = ""  # "" until it is terminal
     reason: str = ""
+    pool: int = -1
     replica: int = -1
     arrival_s: float = nan
     scheduled_s: float = nan
@@ -45,24 +58,26 @@ class Request:
     cached_tokens: int = 0
     attempts: int = 0
     energy_j: float = 0.0
+    device_j: float = 0.0
+    action: int = -1  # of the last decision (W1)
+    reached: int = 0  # bits (G2)
+    correct: int = -1  # Q1; -1 unless it is completed
+    escalated: bool = False  # a cascade that sent its pool's leg
 
     @property
     def terminal(self) -> bool:
         return self.state != ""
 
-    @property
-    def has_emitted(self) -> bool:
-        return not isnan(self.first_token_s)
-
-    def emit(self, now: float) -> None:
-        """S3: an output token leaves. Only the first is remembered; the abandoned emit no more."""
-        if not self.terminal and not self.has_emitted:
-            self.first_token_s = now
+    def has_first_token(self, now: float) -> bool:
+        """T4: it has its first token when that is set, and not later than now."""
+        return not isnan(self.first_token_s) and self.first_token_s <= now
 
     def finish(self, state: State, reason: str, now: float) -> None:
         """The request becomes terminal: once, and for good. Whoever comes `after` it hears of it (T2)."""
         assert not self.terminal
         self.state, self.reason, self.finish_s = state, reason, now
+        if not self.has_first_token(now):
+            self.first_token_s = nan  # G4: what would have come later is forgotten
         self.done.succeed()
 
 
@@ -71,6 +86,9 @@ class Sequence:
     """A request inside a replica. One that is dispatched again after a failure gets a new one (F1: g = 0)."""
 
     request: Request
+    names: list[Name]  # of its named blocks 0, 1, 2 ... in this pool (K2)
+    emitted: bool = False  # its first token came out of this replica (S3)
+    gone: bool = False  # the request was abandoned, or has its answer elsewhere (P2)
     g: int = 0  # output tokens scheduled so far
     computed: int = 0  # tokens whose KV was scheduled so far
     target: int = 0  # P + g at admission: the tokens its prefill has to compute (C2)
@@ -89,8 +107,8 @@ class Sequence:
         return self.g == self.request.output
 
 
-def requests_of(workload: Workload, engine: EngineSettings, env: simpy.Environment) -> Iterator[Request]:
-    """The rows of a workload as objects."""
+def requests_of(workload: Workload, engines: Iterable[EngineSettings], env: simpy.Environment) -> Iterator[Request]:
+    """The rows of a workload as objects; `engines` are those of the pools."""
     for r in range(len(workload)):
         yield Request(
             id=r,
@@ -102,9 +120,24 @@ def requests_of(workload: Workload, engine: EngineSettings, env: simpy.Environme
             patience_s=float(workload.patience_s[r]),
             deadline_s=float(workload.deadline_s[r]),
             session=int(workload.session[r]),
-            names=block_names(workload, r, engine),
+            names=[block_names(workload, r, engine) for engine in engines],
+            ask=ask_of(workload, r),
             done=env.event(),
         )
+
+
+def ask_of(workload: Workload, r: int) -> Ask | None:
+    """What a device asks with request r."""
+    asked = workload.asked
+    if asked is None:
+        return None
+    return Ask(
+        device=int(asked.device[r]),
+        task=int(asked.task[r]),
+        difficulty=float(asked.difficulty[r]),
+        up_bytes=float(asked.up_bytes[r]),
+        down_bytes=float(asked.down_bytes[r]),
+    )
 
 
 def block_names(workload: Workload, r: int, engine: EngineSettings) -> list[Name]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from tests.oracle.requests import Request
 
 __all__ = ["OracleResult", "ReplicaResult"]
 
@@ -38,3 +41,22 @@ class OracleResult:
     energy_j: list[float]
     replicas: list[ReplicaResult]
     end_s: float  # when the last request became terminal
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], replicas: list[ReplicaResult], end_s: float) -> OracleResult:
+        """Gather what was booked (A1 to A3)."""
+        return cls(
+            state=[request.state for request in requests],
+            reason=[request.reason for request in requests],
+            replica=[request.replica for request in requests],
+            arrival_s=[request.arrival_s for request in requests],
+            scheduled_s=[request.scheduled_s for request in requests],
+            first_token_s=[request.first_token_s for request in requests],
+            finish_s=[request.finish_s for request in requests],
+            preemptions=[request.preemptions for request in requests],
+            cached_tokens=[request.cached_tokens for request in requests],
+            attempts=[request.attempts for request in requests],
+            energy_j=[request.energy_j for request in requests],
+            replicas=replicas,
+            end_s=end_s,
+        )

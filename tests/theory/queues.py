@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.kernels.step_cost import STEP_COSTS
 from sim.plane import DataPlane, StepCosts
-from sim.pool import Balancer, EngineSettings, PoolSettings
+from sim.pool import Balancer, EngineSettings, PoolPlan, PoolSettings
 from sim.workloads.generators import stream
 from sim.workloads.workload import Floats, Ints, Provenance, Workload
 
@@ -145,9 +145,9 @@ def serve(
 ) -> Records:
     """What became of the requests."""
     pool = PoolSettings(replicas=replicas, balancer=balancer, engine=server.engine)
-    plane = DataPlane(requests, pool, server.costs, seed=seed)
+    plane = DataPlane(requests, [PoolPlan(settings=pool, costs=server.costs)], seed=seed)
     assert plane.advance(math.inf)
-    assert plane.replicas["preemptions"].sum() == 0
+    assert plane.pools[0].replicas["preemptions"].sum() == 0
     return plane.requests
 
 

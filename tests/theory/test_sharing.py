@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sim.plane import DataPlane
-from sim.pool import Balancer, PoolSettings
+from sim.pool import Balancer, PoolPlan, PoolSettings
 from sim.workloads.workload import Floats
 from tests.theory.formulas import erlang_c, erlang_wait, mean_field, pollaczek_khinchine, shortest_of_two
 from tests.theory.queues import (
@@ -120,12 +120,12 @@ def test_littles_law_on_a_window_from_empty_to_empty() -> None:
     servers, step_s, n = 8, 0.01, 2_000
     server = constant_step(servers, step_s)
     requests = workload(server, poisson(1, 6.4, n), services(1, exponential, n))
-    plane = DataPlane(requests, PoolSettings(engine=server.engine), server.costs)
+    plane = DataPlane(requests, [PoolPlan(settings=PoolSettings(engine=server.engine), costs=server.costs)])
     width = 0.25
     seen = []
     while not plane.advance(len(seen) * width):
-        seen.append(plane.views()[0].outstanding)
-    records, replica = plane.requests, plane.replicas[0]
+        seen.append(plane.pools[0].views()[0].outstanding)
+    records, replica = plane.requests, plane.pools[0].replicas[0]
     arrival, finish = np.sort(records["arrival"]), np.sort(records["finish"])
 
     # the number in the system, at any instant
@@ -151,9 +151,9 @@ def test_utilisation_is_the_offered_load() -> None:
 
     def run(seed: int) -> list[float]:
         requests = workload(SINGLE, poisson(seed, 0.8, n), services(seed, lognormal, n))
-        plane = DataPlane(requests, PoolSettings(engine=SINGLE.engine), SINGLE.costs)
+        plane = DataPlane(requests, [PoolPlan(settings=PoolSettings(engine=SINGLE.engine), costs=SINGLE.costs)])
         assert plane.advance(math.inf)
-        busy_s = float(plane.replicas["busy_s"][0])
+        busy_s = float(plane.pools[0].replicas["busy_s"][0])
         assert busy_s == pytest.approx(requests.prompt_tokens.sum() * SINGLE.quantum_s)
         return [busy_s / plane.now_s]
 

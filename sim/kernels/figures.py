@@ -1,0 +1,284 @@
+"""What a router expects of every action: masks and figures (rules W2, W5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from policies.compiled import kernel
+from policies.features import cascade_release, normal_quantile, sigmoid
+from policies.masks import may_use_hub, may_use_near, may_use_pool
+from sim.kernels.air import KEEP_ALIVE_S, gap_before, is_connected, network_at
+from sim.kernels.battery import is_charging
+from sim.kernels.blocks import ceil_div
+from sim.kernels.draws import uniform
+from sim.kernels.fleet_state import CASCADE, CLOUD, EDGE, HEDGE, NEAR, RTT, RTT_EDGE, UPLINK
+from sim.kernels.jobs import decode_s, prefill_s
+from sim.kernels.state import NOBODY
+from sim.kernels.views import (
+    ability_of,
+    decode_s_of,
+    figures_of,
+    kind_of,
+    network_of,
+    pool_of,
+    quantiles_of,
+    request_of,
+    row_of,
+    task_of,
+    trip_of,
+    weather_of,
+)
+
+__all__ = ["action_count", "estimated_difficulty", "figure_out", "pool_load", "predicted_work"]
+
+TINY = 2.0**-54
+
+
+@kernel
+def action_count(w: Any) -> int:
+    """Near, hub, then every pool plainly, as a cascade, as a hedge (rule W1)."""
+    return int(2 + 3 * w.pool_count)
+
+
+@kernel
+def estimated_difficulty(w: Any, r: int) -> float:
+    """What a policy takes for the difficulty of request r (rule W5)."""
+    return trip_of(w, r).difficulty + w.spread * normal_quantile(max(uniform(w.seed, r, 0, 14), TINY))
+
+
+@kernel
+def predicted_work(w: Any, r: int, e: int) -> float:
+    """Seconds at full clock that a router expects of a job on row e."""
+    kind = kind_of(w, row_of(w, e))
+    prompt = request_of(w, r).prompt
+    return prefill_s(kind, prompt) + decode_s(kind, prompt, task_of(w, trip_of(w, r).task).output_hint)
+
+
+# -- masks (rule W2) ---------------------------------------------------------------------------------------------------
+
+
+@kernel
+def near_is_open(w: Any, r: int, now: float) -> bool:
+    trip = trip_of(w, r)
+    request = request_of(w, r)
+    row = row_of(w, trip.device)
+    kind = kind_of(w, row)
+    return may_use_near(
+        kind.model,
+        kind.modalities,
+        task_of(w, trip.task).modality,
+        request.prompt + request.output,
+        kind.max_tokens,
+        row.battery_j,
+        kind.floor_j,
+        kind.capacity_j,
+        is_charging(w, kind, now),
+    )
+
+
+@kernel
+def hub_is_open(w: Any, r: int, n: int) -> bool:
+    trip = trip_of(w, r)
+    hub = row_of(w, trip.device).hub
+    if hub == NOBODY:
+        return False
+    request = request_of(w, r)
+    task = task_of(w, trip.task)
+    kind = kind_of(w, row_of(w, hub))
+    return may_use_hub(
+        task.privacy,
+        hub,
+        network_of(w, n).home != 0 and is_connected(w, trip.device, n),
+        kind.model,
+        kind.modalities,
+        task.modality,
+        request.prompt + request.output,
+        kind.max_tokens,
+    )
+
+
+@kernel
+def pool_is_open(w: Any, r: int, p: int, n: int) -> bool:
+    s = pool_of(w, p)
+    trip = trip_of(w, r)
+    request = request_of(w, r)
+    task = task_of(w, trip.task)
+    return may_use_pool(
+        task.privacy,
+        is_connected(w, trip.device, n),
+        s.modalities,
+        task.modality,
+        request.prompt + request.output,
+        s.max_model_len,
+        ceil_div(request.prompt + request.output - 1, s.block_size),
+        s.kv_blocks,
+        s.up if s.telemetry_lag_s == 0.0 else s.reported_up,
+        (trip.tried >> p) & 1 != 0,
+    )
+
+
+# -- figures (rule W5) -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float) -> None:
+    """A job on row e, the way to it left out."""
+    row = row_of(w, e)
+    kind = kind_of(w, row)
+    trip = trip_of(w, r)
+    prompt = request_of(w, r).prompt
+    prefill = prefill_s(kind, prompt)
+    decode = decode_s(kind, prompt, task_of(w, trip.task).output_hint)
+    clock = kind.throttled_clock if row.throttled != 0 else 1.0
+    wait = row.queued_s
+    jobs = row.waiting
+    if row.running != NOBODY:
+        wait = max(0.0, row.expected_end_s - now) + row.queued_s
+        jobs += 1
+    at.ttft_s = wait + (0.0 if row.resident != 0 else kind.load_s) + prefill / clock
+    at.e2e_s = at.ttft_s + decode / clock
+    at.quality = sigmoid(ability_of(w, kind.model, trip.task) - difficulty)
+    at.energy_j = kind.power_w * (prefill + decode)
+    at.cost_usd = 0.0
+    at.egress_bytes = 0.0
+    at.load = float(jobs)
+
+
+@kernel
+def figure_way(w: Any, r: int, n: int, to_hub: bool, now: float) -> tuple[float, float, float]:
+    """Seconds up, seconds back, and joules of the radio, at the medians."""
+    trip = trip_of(w, r)
+    weather = weather_of(w, row_of(w, trip.device).region)
+    network = network_of(w, n)
+    rtt = quantiles_of(w, n, RTT_EDGE if to_hub else RTT)[2] * weather.rtt_factor
+    uplink = quantiles_of(w, n, UPLINK)[2] * weather.rate_factor
+    gap = gap_before(w, trip.device, now)
+    up = 0.0
+    if gap > network.promotion_idle_s:
+        up += network.promotion_s
+    if gap > KEEP_ALIVE_S:
+        up += network.setup_round_trips * rtt
+    sending = 8.0 * trip.up_bytes / uplink
+    up = up + rtt / 2.0 + sending
+    radio = network.base_w * sending + network.up_j_per_byte * trip.up_bytes + network.tail_w * network.tail_s
+    return up, rtt / 2.0, radio
+
+
+@kernel
+def pool_load(s: Any) -> tuple[int, int]:
+    """Requests in a pool and replicas up, as the router sees them."""
+    if s.telemetry_lag_s > 0.0:
+        return s.reported + s.sent, s.reported_up
+    return s.outstanding, s.up
+
+
+@kernel
+def figure_pool(
+    w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float
+) -> None:
+    """A pool, the way included."""
+    s = pool_of(w, p)
+    trip = trip_of(w, r)
+    up, back, radio = way
+    prompt = request_of(w, r).prompt
+    hint = task_of(w, trip.task).output_hint
+    view, replicas = pool_load(s)
+    load = view / max(1, replicas)
+    slots = s.max_num_seqs
+    batch = min(int(load) + 1, slots)
+    step = decode_s_of(s, batch) * s.slowdown
+    prefill = s.prefill_token_s * s.slowdown
+    queue = max(0.0, load - slots) * s.output_mean * decode_s_of(s, slots) * s.slowdown / slots
+    at.ttft_s = up + (queue + step + prompt * prefill) + back
+    at.e2e_s = at.ttft_s + (hint - 1.0) * step
+    at.quality = sigmoid(ability_of(w, s.model, trip.task) - difficulty)
+    at.energy_j = radio
+    at.cost_usd = s.price_usd_per_s * (prompt * prefill + hint * step / batch)
+    at.egress_bytes = float(trip.up_bytes)
+    at.load = load / slots
+
+
+@kernel
+def figure_cascade(w: Any, at: Any, near: Any, far: Any) -> None:
+    q = near.quality
+    release, kept = cascade_release(q, w.separation, w.threshold)
+    doubt = 1.0 - release
+    at.quality = kept + doubt * far.quality
+    at.ttft_s = near.e2e_s + w.check_s + doubt * far.ttft_s
+    at.e2e_s = near.e2e_s + w.check_s + doubt * far.e2e_s
+    at.energy_j = near.energy_j + doubt * far.energy_j
+    at.cost_usd = doubt * far.cost_usd
+    at.egress_bytes = doubt * far.egress_bytes
+    at.load = max(near.load, far.load)
+
+
+@kernel
+def figure_hedge(at: Any, near: Any, far: Any) -> None:
+    if near.ttft_s <= far.ttft_s:
+        at.quality = near.quality
+        at.ttft_s = near.ttft_s
+        at.e2e_s = near.e2e_s
+    else:
+        at.quality = far.quality
+        at.ttft_s = far.ttft_s
+        at.e2e_s = far.e2e_s
+    at.energy_j = near.energy_j + far.energy_j
+    at.cost_usd = far.cost_usd
+    at.egress_bytes = far.egress_bytes
+    at.load = max(near.load, far.load)
+
+
+@kernel
+def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float) -> int:
+    """Masks and figures of all actions, in the scratch records; returns the device's network class."""
+    trip = trip_of(w, r)
+    d = trip.device
+    pools = w.pool_count
+    for a in range(action_count(w)):
+        figures_of(w, a).feasible = 0
+    n = network_at(w, d, now)
+    near = figures_of(w, 0)
+    near_open = near_is_open(w, r, now)
+    if near_open and (used[NEAR] != 0 or used[CASCADE] != 0 or used[HEDGE] != 0):
+        figure_row(w, near, r, d, now, difficulty)
+        offer(near, NEAR, NOBODY, used)
+    if used[EDGE] != 0 and hub_is_open(w, r, n):
+        figure_hub(w, figures_of(w, 1), r, n, now, difficulty)
+        offer(figures_of(w, 1), EDGE, NOBODY, used)
+    way = (np.nan, np.nan, np.nan)
+    for p in range(pools):
+        if not pool_is_open(w, r, p, n):
+            continue
+        if np.isnan(way[0]):
+            way = figure_way(w, r, n, False, now)
+        far = figures_of(w, 2 + p)
+        figure_pool(w, far, r, p, way, difficulty)
+        offer(far, EDGE if pool_of(w, p).is_edge != 0 else CLOUD, p, used)
+        if near_open and used[CASCADE] != 0:
+            at = figures_of(w, 2 + pools + p)
+            figure_cascade(w, at, near, far)
+            offer(at, CASCADE, p, used)
+        if near_open and used[HEDGE] != 0:
+            at = figures_of(w, 2 + 2 * pools + p)
+            figure_hedge(at, near, far)
+            offer(at, HEDGE, p, used)
+    return n
+
+
+@kernel
+def figure_hub(w: Any, at: Any, r: int, n: int, now: float, difficulty: float) -> None:
+    up, back, radio = figure_way(w, r, n, True, now)
+    figure_row(w, at, r, row_of(w, trip_of(w, r).device).hub, now, difficulty)
+    decode = at.e2e_s - at.ttft_s
+    at.ttft_s = up + at.ttft_s + back
+    at.e2e_s = at.ttft_s + decode
+    at.energy_j = radio
+
+
+@kernel
+def offer(at: Any, kind: int, pool: int, used: Any) -> None:
+    at.kind = kind
+    at.pool = pool
+    at.feasible = 1 if used[kind] != 0 else 0
