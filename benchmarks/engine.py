@@ -70,7 +70,7 @@ def requests_per_s(trace: Path | None) -> dict[str, Any]:
     outcomes = [simulate(data) for _ in range(RUNS)]
     last = outcomes[-1].plane
     n = len(last.requests)
-    steps = int(last.replicas["executed"].sum())
+    steps = int(last.pools[0].replicas["executed"].sum())
     return {
         "requests": n,
         "replicas": REPLICAS,

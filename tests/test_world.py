@@ -79,7 +79,7 @@ def test_random_failures_lose_nobody_and_depend_on_the_seed_only() -> None:
     assert (one.requests["status"] >= state.COMPLETED).all()
     assert (one.requests["attempts"] > 0).any()
     assert (one.requests["reason"] == state.REPLICA_LOST).any()
-    share = one.replicas["down_s"].sum() / (2 * one.now_s)
+    share = one.pools[0].replicas["down_s"].sum() / (2 * one.now_s)
     assert 0.05 < share < 0.6, "a quarter of the time on average"
 
 

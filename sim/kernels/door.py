@@ -200,6 +200,9 @@ def give_up_place(s: Any, r: int, now: float) -> None:
         dequeue(s, i, r)
         abandon_run(s, i, r)
     elif request.status == DECODING or request.status == PREFILLING:
+        if request.status == DECODING:
+            request.energy += replica.energy_mark - request.energy_mark
+            request.energy_mark = replica.energy_mark
         zombies_of(s, i)[replica.zombies] = r
         replica.zombies += 1
     leave_books(s, i, now)

@@ -13,7 +13,7 @@ import numpy as np
 from policies.compiled import kernel
 from policies.features import normal_quantile
 from sim.kernels.draws import uniform
-from sim.kernels.heap import pop, push, replace_top
+from sim.kernels.heap import pop, push
 
 # Of a session:
 START, TURNS, DEVICE, TASK, CROWD, GAP = 30, 31, 32, 33, 34, 35
@@ -62,7 +62,19 @@ PIECE = np.dtype(
 )
 
 # A session whose next turn is to come.
-SEAT = np.dtype([("session", "i8"), ("device", "i4"), ("task", "i4"), ("turn", "i4"), ("turns", "i4")], align=True)
+SEAT = np.dtype(
+    [
+        ("at_s", "f8"),  # of the next turn
+        ("session", "i4"),
+        ("device", "i4"),
+        ("task", "i4"),
+        ("turn", "i4"),  # turns so far
+        ("turns", "i4"),
+        ("behind", "i4"),  # in the list of its bucket
+    ],
+    align=True,
+)
+NOBODY = -1
 
 PLAN = np.dtype(
     [
@@ -71,6 +83,8 @@ PLAN = np.dtype(
         ("last_turns", "i8"),  # turns of the last one, which is cut
         ("stop", "f8"),  # ln(1 - 1 / mean turns); 0: one turn each
         ("gap_s", "f8"),
+        ("buckets", "i8"),  # of time, in which later turns wait
+        ("buckets_per_s", "f8"),
     ],
     align=True,
 )
@@ -182,6 +196,12 @@ def gap_after(plan: Any, session: int, turn: int) -> float:
 
 
 @kernel
+def bucket_of(plan: Any, at_s: float) -> int:
+    """The bucket of an instant; the last one holds all that is later."""
+    return int(min(at_s * plan.buckets_per_s, plan.buckets - 1.0))
+
+
+@kernel
 def draw_sessions(
     plan: Any,
     scale: float,
@@ -195,7 +215,9 @@ def draw_sessions(
     task: Any,
     session: Any,
 ) -> None:
-    """All requests in order of arrival: sessions begin in turn, and their later turns wait in a heap.
+    """All requests in order of arrival: sessions begin in turn, and their later turns wait until it is their time.
+
+    Those of a bucket of time to come wait in a list, unsorted; those of the bucket that is reached, in a heap.
 
     `arrival` holds at its end, one a session, the sums of `cumulate`; times `scale` they are cumulated intensity, which
     `pieces` turns into instants. They are overwritten only after they were read: with b sessions begun, at most
@@ -203,59 +225,75 @@ def draw_sessions(
     """
     sessions, requests = plan.count, len(arrival)
     sums = requests - sessions
-    keys, seats, spare = np.empty(1024), np.empty(1024, np.int64), np.empty(1024, np.int64)
-    table = np.empty(1024, SEAT)
     named = len(session) > 0
-    waiting, free, used, one = 0, 0, 0, 0
+    keys, ready, spare = np.empty(1024), np.empty(1024, np.int64), np.empty(1024, np.int64)
+    table = np.empty(1024, SEAT)
+    lists = np.full(plan.buckets, NOBODY, np.int32)
+    bucket, waiting, free, used, one = 0, 0, 0, 0, 0
     piece = piece_of(pieces, 0, arrival[sums] * scale)
     next_s = instant(pieces[piece], arrival[sums] * scale)
     for r in range(requests):
+        while bucket < bucket_of(plan, min(next_s, keys[0]) if waiting > 0 else next_s):
+            bucket += 1
+            at = lists[bucket]
+            while at != NOBODY:
+                push(keys, ready, waiting, table[at].at_s, at)
+                waiting += 1
+                at = table[at].behind
         if waiting > 0 and keys[0] < next_s:  # a later turn
-            at = seats[0]
+            at = ready[0]
             seat = table[at]
             arrival[r] = keys[0]
             device[r], task[r] = seat.device, seat.task
             if named:
                 session[r] = seat.session
             seat.turn += 1
-            if seat.turn < seat.turns:
-                replace_top(keys, seats, waiting, keys[0] + gap_after(plan, seat.session, seat.turn), at)
-            else:
-                pop(keys, seats, waiting)
-                waiting -= 1
+            pop(keys, ready, waiting)
+            waiting -= 1
+            if seat.turn == seat.turns:
                 spare[free] = at
                 free += 1
-            continue
-        if pieces[piece].task >= 0 and uniform(plan.seed, one, 0, CROWD) < pieces[piece].share:
-            wanted = pieces[piece].task
-            asking = fan_of(plan.seed, one, wanted, alias, kind, ask)
-        else:
-            asking = pick(alias, uniform(plan.seed, one, 0, DEVICE))
-            wanted = pick_task(shares, kind[asking], uniform(plan.seed, one, 0, TASK))
-        arrival[r] = next_s
-        device[r], task[r] = asking, wanted
-        if named:
-            session[r] = one
-        turns = plan.last_turns if one == sessions - 1 else turns_of(plan.seed, one, plan.stop)
-        if turns > 1:
+                continue
+        else:  # a session begins
+            if pieces[piece].task >= 0 and uniform(plan.seed, one, 0, CROWD) < pieces[piece].share:
+                wanted = pieces[piece].task
+                asking = fan_of(plan.seed, one, wanted, alias, kind, ask)
+            else:
+                asking = pick(alias, uniform(plan.seed, one, 0, DEVICE))
+                wanted = pick_task(shares, kind[asking], uniform(plan.seed, one, 0, TASK))
+            arrival[r] = next_s
+            device[r], task[r] = asking, wanted
+            if named:
+                session[r] = one
+            turns = plan.last_turns if one == sessions - 1 else turns_of(plan.seed, one, plan.stop)
+            one += 1
+            next_s = math.inf
+            if one < sessions:
+                reach = arrival[sums + one] * scale
+                piece = piece_of(pieces, piece, reach)
+                next_s = instant(pieces[piece], reach)
+            if turns == 1:
+                continue
             if free > 0:
                 free -= 1
                 at = spare[free]
             else:
                 if used == len(keys):
-                    keys, seats, spare, table = grown(keys), grown(seats), grown(spare), grown(table)
+                    keys, ready, spare, table = grown(keys), grown(ready), grown(spare), grown(table)
                 at = used
                 used += 1
             seat = table[at]
-            seat.session, seat.device, seat.task, seat.turn, seat.turns = one, asking, wanted, 1, turns
-            push(keys, seats, waiting, next_s + gap_after(plan, one, 1), at)
+            seat.session, seat.device, seat.task, seat.turn, seat.turns = one - 1, asking, wanted, 1, turns
+        seat = table[at]
+        gap_s = -plan.gap_s * math.log(1.0 - uniform(plan.seed, seat.session, seat.turn, GAP))
+        seat.at_s = arrival[r] + gap_s
+        when = bucket_of(plan, seat.at_s)
+        if when <= bucket:
+            push(keys, ready, waiting, seat.at_s, at)
             waiting += 1
-        one += 1
-        next_s = math.inf
-        if one < sessions:
-            reach = arrival[sums + one] * scale
-            piece = piece_of(pieces, piece, reach)
-            next_s = instant(pieces[piece], reach)
+        else:
+            seat.behind = lists[when]
+            lists[when] = at
 
 
 @kernel

@@ -30,6 +30,7 @@ TRIP = np.dtype(
         ("down_s", "f8"),  # the answer's bytes on the downlink
         ("work_s", "f8"),  # predicted, at full clock (rule W5)
         ("leg_start_s", "f8"),
+        ("near_start_s", "f8"),  # its job on its own device
         ("far_first_s", "f8"),  # the first token of the leg beyond the device, at the device; NaN before
         ("device_j", "f8"),
         ("device", "i4"),
@@ -64,7 +65,6 @@ ROW = np.dtype(
         ("awake_until_s", "f8"),
         ("active_s", "f8"),
         ("last_use_s", "f8"),
-        ("start_s", "f8"),
         ("run_s", "f8"),
         ("hot_s", "f8"),
         ("first_s", "f8"),

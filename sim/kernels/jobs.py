@@ -70,13 +70,14 @@ def start_job(w: Any, r: int, e: int, now: float) -> None:
     slow = kind.throttled_clock
     row.resident = 1
     row.running = r
-    row.start_s = now
     row.run_s = run
     row.hot_s = run + full if full < work else np.inf
     row.first_s = run + (prefill if prefill <= full else full + (prefill - full) / slow)
     row.end_s = run + (work if work <= full else full + (work - full) / slow)
     row.expected_end_s = run + trip.work_s / (slow if throttled else 1.0)
     trip.job = JOB_RUNS
+    if e == trip.device:
+        trip.near_start_s = now
     if trip.kind != HEDGE:
         request.scheduled = now
     if e != trip.device:

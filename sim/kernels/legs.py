@@ -161,6 +161,10 @@ def enter_pool(w: Any, r: int, p: int, now: float) -> bool:
     """The door of pool p (rules D). Returns whether a Python balancer must choose a replica."""
     s = pool_of(w, p)
     reason = passes_door(s, r)
+    if reason == NO_REASON or reason == NO_REPLICA:
+        request = request_of(w, r)
+        request.scheduled = np.nan
+        request.cached = 0
     if reason == NO_REPLICA:
         if w.devices == 0:
             end_request(w, r, FAILED, NO_REPLICA, now)
@@ -214,7 +218,7 @@ def row_is_due(w: Any, e: int, now: float) -> None:
             give_up_leg(w, r, now)
             request.status = AWAY
         request.first_token = now
-        request.scheduled = row.start_s
+        request.scheduled = trip.near_start_s
         return
     leave_row(w, r, now, False)
     if e != trip.device:
@@ -260,20 +264,27 @@ def is_right(w: Any, r: int, model: int) -> bool:
 def check(w: Any, r: int, now: float) -> None:
     """A CHECK: the near answer of a cascade is released, or the request escalates (rule G5)."""
     trip = trip_of(w, r)
-    request = request_of(w, r)
-    if request.status != AWAY:
+    if request_of(w, r).status != AWAY:
         return
     model = kind_of(w, row_of(w, trip.device)).model
     confidence = normal_quantile(max(uniform(w.seed, r, 0, 15), TINY))
     if is_right(w, r, model):
         confidence += w.separation
     if confidence >= w.threshold or not pool_is_open(w, r, trip.pool, network_at(w, trip.device, now)):
-        request.first_token = now
-        complete(w, r, model, now)
+        release(w, r, now)
         return
     trip.escalated = 1
-    request.scheduled = np.nan
     note(w, LEG, r, send(w, r, False, now))
+
+
+@kernel
+def release(w: Any, r: int, now: float) -> None:
+    """The near answer of a cascade is the answer (rules G5, W6)."""
+    trip = trip_of(w, r)
+    request = request_of(w, r)
+    request.first_token = now
+    request.scheduled = trip.near_start_s
+    complete(w, r, kind_of(w, row_of(w, trip.device)).model, now)
 
 
 @kernel
@@ -326,8 +337,7 @@ def strand(w: Any, r: int, now: float) -> None:
     if other_leg_lives(w, r):
         return
     if trip.kind == CASCADE:
-        request.first_token = now
-        complete(w, r, kind_of(w, row_of(w, trip.device)).model, now)
+        release(w, r, now)
         return
     note(w, AGAIN, r, now)
 

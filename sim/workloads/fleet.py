@@ -33,6 +33,9 @@ from sim.workloads.workload import Asked, Ints, Provenance, Workload
 
 __all__ = ["fleet_workload"]
 
+_MOST_BUCKETS = 2**22
+_TAIL_SESSIONS = 3  # so many mean sessions after the end are still cut into buckets
+
 _NOTES = (
     "no public trace tells who asks what on which device: askers, tasks and difficulties are drawn",
     "4 bytes per prompt token and 1000 go up, 5 per output token come down, and media as the task's",
@@ -123,13 +126,16 @@ def _drawn(spec: FleetWorkloadSpec, drawing: _Drawing) -> Workload:
     assert spec.duration_s is not None
     n = spec.requests
     pieces = day_pieces(spec, start_s=drawing.fleet.start_s, task_number=drawing.task_share)
-    plan = np.zeros(1, fleet_draws.PLAN)
     turns = spec.sessions.turns_mean if spec.sessions else 1.0
-    stop = float(np.log1p(-1.0 / turns)) if turns > 1.0 else 0.0
-    plan["seed"], plan["stop"] = drawing.seed, stop
-    plan["gap_s"] = spec.sessions.gap_s if spec.sessions else 0.0
-    plan["count"], plan["last_turns"] = fleet_draws.count_sessions(drawing.seed, n, stop)
-    sessions = int(plan["count"][0])
+    gap_s = spec.sessions.gap_s if spec.sessions else 0.0
+    stop = math.log1p(-1.0 / turns) if turns > 1.0 else 0.0
+    sessions, last_turns = fleet_draws.count_sessions(drawing.seed, n, stop)
+    buckets = max(1, min(n - sessions, _MOST_BUCKETS))
+    plan = np.zeros(1, fleet_draws.PLAN)
+    plan["seed"], plan["count"], plan["last_turns"] = drawing.seed, sessions, last_turns
+    plan["stop"], plan["gap_s"] = stop, gap_s
+    plan["buckets"] = buckets
+    plan["buckets_per_s"] = buckets / (spec.duration_s + _TAIL_SESSIONS * turns * gap_s)
     arrival = np.empty(n)
     total = fleet_draws.cumulate(drawing.seed, arrival[n - sessions :])
     device, task = np.empty(n, np.int32), np.empty(n, np.int16)

@@ -100,6 +100,18 @@ class FleetWorkloadSpec(Spec):
     deadline_s: Limit = NO_LIMIT
     """How long a user waits for the last token."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_pools(cls, data: Any) -> Any:
+        """Keys of a workload without a fleet are told apart from misspelt ones."""
+        for name in ("arrivals", "prompt_tokens", "output_tokens"):
+            if isinstance(data, dict) and name in data:
+                raise ValueError(
+                    f"a fleet's tasks bring their own lengths, and its day the arrivals: remove {name} "
+                    "(give requests and duration_s, or a trace)"
+                )
+        return data
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.trace is not None:

@@ -30,7 +30,7 @@ def day_pieces(spec: FleetWorkloadSpec, *, start_s: float, task_number: Callable
     edges = _edges(spec, end_s)
     pieces = np.zeros(len(edges) - 1, PIECE)
     pieces["from_s"], pieces["to_s"] = edges[:-1], edges[1:]
-    mass = np.diff(_cumulated(edges, spec.diurnal, start_s))
+    mass = np.maximum(np.diff(_cumulated(edges, spec.diurnal, start_s)), 0.0)
     pieces["task"] = -1
     for crowd in spec.flash_crowds:
         inside = (edges[:-1] >= crowd.at_s) & (edges[:-1] < crowd.at_s + crowd.duration_s)
@@ -62,4 +62,5 @@ def _cumulated(edges: NDArray[np.float64], day: DayShape | None, start_s: float)
     a = (day.peak_to_trough - 1.0) / (day.peak_to_trough + 1.0)
     turn = 2.0 * math.pi / _DAY_S
     angle = turn * (np.mod(start_s - day.peak_hour * 3600.0, _DAY_S) + edges)
-    return edges + a / turn * (np.sin(angle) - np.sin(angle[0]))
+    cumulated: NDArray[np.float64] = edges + a / turn * (np.sin(angle) - np.sin(angle[0]))
+    return cumulated

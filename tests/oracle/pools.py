@@ -131,7 +131,7 @@ class Pool:
 
     def bill(self, seconds: float) -> None:
         """X5: nothing changes for so many seconds. A retired replica is paid for while it has requests."""
-        paid = sum(replica.paid or replica.outstanding > 0 for replica in self.replicas)
+        paid = sum(replica.paid for replica in self.replicas)
         self.billed_usd += self.price_usd_per_s * paid * seconds
 
 

@@ -50,50 +50,49 @@ class Replica:
         self.owner = owner
         self.booked = ReplicaResult()
         self.place = pool_id * REPLICAS_PER_POOL + id  # T3: by pool, replica
-        self.state: Literal["unstarted", "up", "retired", "failed"] = "unstarted"
-        self.paid = False  # X5: from its start until it is retired (and drained)
-        self.clear()
-        if started:
-            self.boot()
+        self.failed = False
+        self.retired = not started
+        self.boot()
 
     @property
     def up(self) -> bool:
-        """It may get requests."""
-        return self.state == "up"
+        """X1: it gets requests."""
+        return not self.failed and not self.retired
+
+    @property
+    def paid(self) -> bool:
+        """X5: from its start until it is retired and empty."""
+        return not self.retired or self.outstanding > 0
 
     # ------------------------------------------------------------------------------- life, failure and repair
 
     def boot(self) -> None:
         """F2: a replica starts empty."""
-        self.state, self.paid = "up", True
         self.clear()
         self.life = self.clock.process(self.serve())
 
     def retire(self) -> None:
         """X1: no more requests; what it has goes on."""
-        if self.state == "up":
-            self.state, self.paid = "retired", False
+        self.retired = True
 
     def resume(self) -> None:
-        """X1: *start* one that was retired, and what was running goes on; or one that never ran."""
-        if self.state == "retired":
-            self.state, self.paid = "up", True
-        elif self.state == "unstarted":
-            self.boot()
+        """X1: *start* one that was retired, or that waited for it."""
+        self.retired = False
 
     def repair(self) -> None:
         """F2: only what failed can be repaired."""
-        if self.state == "failed":
+        if self.failed:
+            self.failed = False
             self.boot()
 
     def crash(self) -> list[Sequence]:
-        """F1: everything in here is lost. Returns what was there, in order of request id. (F2: a second time, nothing.)"""
-        if self.state not in ("up", "retired"):
+        """F1: everything in here is lost. Returns what was there, in order of request id; F2: once only."""
+        if self.failed:
             return []
         lost = [self.sequences[id] for id in sorted(self.sequences)]
         self.stop_busy()
         self.life.interrupt()
-        self.state = "failed"
+        self.failed = True
         self.clear()
         return lost
 
