@@ -11,6 +11,7 @@ from profiles import Catalogue
 from sim.compare import compare
 from sim.deployment import deploy
 from sim.predict import predict
+from sim.results.analysis import Analysis
 from sim.results.files import request_table, timeline_table, write_results
 from sim.results.metrics import summarise, summarise_seeds
 from sim.results.outcome import Outcome
@@ -27,9 +28,10 @@ __all__ = ["Simulation", "compare", "latency", "simulate"]
 class Simulation:
     """A finished simulation. With several seeds, tables and files are those of the first."""
 
-    def __init__(self, outcome: Outcome, summary: dict[str, Any]) -> None:
+    def __init__(self, outcome: Outcome, summary: dict[str, Any], analysis: Analysis | None = None) -> None:
         self.outcome = outcome
         self.summary = summary
+        self._analysis = analysis or Analysis(outcome)
 
     @property
     def requests(self) -> pa.Table:
@@ -39,11 +41,11 @@ class Simulation:
     @property
     def timeline(self) -> pa.Table:
         """One row a time bin."""
-        return timeline_table(self.outcome.plane)
+        return timeline_table(self.outcome.plane, self._analysis.timeline)
 
     def write(self, folder: str | Path) -> None:
         """requests.parquet, timeline.parquet, summary.json, report.html and run.json. Raises `UserError`."""
-        write_results(self.outcome, Path(folder), self.summary)
+        write_results(self.outcome, Path(folder), self.summary, analysis=self._analysis)
 
 
 def simulate(
@@ -73,7 +75,7 @@ def simulate(
     loaded = load(scenario, changes=set)
     first = loaded.scenario.seed if seed is None else seed
     results = []
-    kept: Outcome | None = None
+    kept: Analysis | None = None
     for k in range(seeds):
         prepared = prepare(
             loaded,
@@ -86,21 +88,21 @@ def simulate(
             workload=workload,
             progress=progress,
         )
-        outcome = run(prepared, progress=progress)
-        kept = outcome if kept is None else kept
-        results.append(_checked(outcome))
+        analysis = Analysis(run(prepared, progress=progress))
+        kept = analysis if kept is None else kept
+        results.append(_checked(analysis))
     assert kept is not None
     summary = results[0]
     if len(results) > 1:
         merged = summarise_seeds(results)
         headline = {key: merged[key] for key in ("verdict", "verdict_reason", "binding_constraint")}  # the worst
         summary = {**summary, **headline, "seeds": merged}
-    return Simulation(kept, summary)
+    return Simulation(kept.outcome, summary, kept)
 
 
-def _checked(outcome: Outcome) -> dict[str, Any]:
+def _checked(analysis: Analysis) -> dict[str, Any]:
     """The summary; a broken invariant, which would be a mistake of the engine, is told on stderr, too."""
-    summary = summarise(outcome)
+    summary = summarise(analysis.outcome, analysis)
     for name in summary["broken_invariants"]:
         print(f"nearfar: warning: invariant {name!r} is broken; please report this scenario", file=sys.stderr)
     return summary

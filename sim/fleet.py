@@ -82,10 +82,10 @@ class NetworkClass:
     home: bool = False
     """Whether the household's hub is in reach."""
     metered: bool = False
-    rtt_s: Six = (0.0,) * 6  # type: ignore[assignment]
-    rtt_edge_s: Six = (0.0,) * 6  # type: ignore[assignment]
-    uplink_bps: Six = (1e9,) * 6  # type: ignore[assignment]
-    downlink_bps: Six = (1e9,) * 6  # type: ignore[assignment]
+    rtt_s: Six = (0.0,) * 6
+    rtt_edge_s: Six = (0.0,) * 6
+    uplink_bps: Six = (1e9,) * 6
+    downlink_bps: Six = (1e9,) * 6
     setup_round_trips: int = 0
     promotion_idle_s: float = 0.0
     promotion_s: float = 0.0
@@ -166,6 +166,11 @@ class FleetSettings:
     assumed: tuple[str, ...] = field(default=())
     facts: dict[str, Any] = field(default_factory=dict)
     """For results: names, confidence."""
+
+    @property
+    def task_names(self) -> list[str]:
+        """In their order."""
+        return [task.name for task in self.tasks]
 
     @property
     def rows(self) -> int:

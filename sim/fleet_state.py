@@ -15,6 +15,7 @@ from profiles.errors import UserError
 from profiles.task import PRIVACY_CLASSES
 from sim.fleet import FleetSettings
 from sim.kernels import fleet_state as records
+from sim.kernels.filling import fill_trips
 from sim.kernels.state import NOBODY
 from sim.workloads.workload import Asked
 
@@ -90,11 +91,7 @@ def _row_records(fleet: FleetSettings, kinds: NDArray[Any]) -> NDArray[Any]:
 def trip_records(asked: Asked) -> NDArray[Any]:
     """One TRIP a request."""
     trips = np.zeros(len(asked.device), records.TRIP)
-    for name in ("device", "task", "difficulty", "up_bytes", "down_bytes"):
-        trips[name] = getattr(asked, name)
-    trips["far_first_s"] = np.nan
-    for name in ("row", "behind", "action", "model", "pool", "kind", "network", "correct"):
-        trips[name] = -1
+    fill_trips(trips, asked.device, asked.task, asked.difficulty, asked.up_bytes, asked.down_bytes)
     return trips
 
 

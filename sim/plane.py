@@ -31,6 +31,7 @@ from sim.fleet_state import (
     trip_records,
 )
 from sim.kernels import engine, legs, state, upkeep
+from sim.kernels.filling import fill_requests
 from sim.pool import PoolPlan, check_pool
 from sim.pool_state import PoolState
 from sim.workloads.checks import check_workload
@@ -83,6 +84,7 @@ class DataPlane:
         self._router = router
         self._progress = progress
         self._policy = policy
+        self.log: list[tuple[float, str, tuple[Any, ...]]] = []
         try:
             self._build(workload, pools, seed)
         except MemoryError:
@@ -147,8 +149,11 @@ class DataPlane:
 
     # -- controls over a pool ------------------------------------------------------------------------------------------
 
+    # What they did, for the report: `log` holds (instant, what, arguments).
+
     def fail(self, pool: int, replica: int) -> None:
         """Take a replica down now (rule F1)."""
+        self.log.append((self.now_s, "fail", (pool, replica)))
         i = self._checked(pool, replica)
         again = upkeep.fail(self._world, pool, i, self.now_s, self._lost)
         for r in self._lost[:again].copy():
@@ -157,18 +162,22 @@ class DataPlane:
 
     def repair(self, pool: int, replica: int) -> None:
         """Bring a replica back now, empty (rule F2)."""
+        self.log.append((self.now_s, "repair", (pool, replica)))
         upkeep.repair(self._world, pool, self._checked(pool, replica), self.now_s)
 
     def retire(self, pool: int, replica: int) -> None:
         """Send a replica nothing more (rule X1)."""
+        self.log.append((self.now_s, "retire", (pool, replica)))
         upkeep.retire(self._world, pool, self._checked(pool, replica), self.now_s)
 
     def start(self, pool: int, replica: int) -> None:
         """Use a retired replica again (rule X1)."""
+        self.log.append((self.now_s, "start", (pool, replica)))
         upkeep.start(self._world, pool, self._checked(pool, replica), self.now_s)
 
     def slow(self, pool: int, factor: float) -> None:
         """Multiply the step time of the pool from now on (rule X2)."""
+        self.log.append((self.now_s, "slow", (pool, factor)))
         self.pools[pool].record["slowdown"] = _positive("factor", factor)
 
     def set_price(self, pool: int, usd_per_s: float) -> None:
@@ -316,19 +325,17 @@ def _positive(name: str, value: float) -> float:
 
 def _request_records(workload: Workload) -> NDArray[Any]:
     records = np.zeros(len(workload), state.REQUEST)
-    records["arrival"] = workload.arrival_s
-    records["patience"] = workload.patience_s
-    records["deadline"] = workload.deadline_s
-    records["prompt"] = workload.prompt_tokens
-    records["output"] = workload.output_tokens
-    records["named_tokens"] = workload.named_tokens
-    records["name_start"] = workload.name_start
-    records["priority"] = workload.priority
-    records["successor"] = state.NOBODY
+    fill_requests(
+        records,
+        workload.arrival_s,
+        workload.prompt_tokens,
+        workload.output_tokens,
+        workload.patience_s,
+        workload.deadline_s,
+        workload.priority,
+        workload.named_tokens,
+        workload.name_start,
+    )
     followers = np.flatnonzero(workload.after >= 0)
     records["successor"][workload.after[followers]] = followers
-    for field in ("replica", "run", "before", "behind", "granted"):
-        records[field] = state.NOBODY
-    for field in ("scheduled", "first_token", "finish"):
-        records[field] = np.nan
     return records

@@ -30,10 +30,13 @@ class ResolvedPool:
     deployment: Deployment | None
 
 
-def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue) -> ResolvedPool:
-    """Names to facts, memory to KV blocks, the formula to tables. Raises `UserError` for what does not fit."""
+def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue, *, most: int = 0) -> ResolvedPool:
+    """Names to facts, memory to KV blocks, the formula to tables. `most` is how many replicas controls may start in all.
+
+    Raises `UserError` for what does not fit.
+    """
     if spec.synthetic is not None:
-        return _synthetic_pool(name, spec, spec.synthetic)
+        return _synthetic_pool(name, spec, spec.synthetic, most=most)
     from sim.latency import step_costs
 
     assert spec.deployment is not None  # the record says so
@@ -53,7 +56,7 @@ def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue) -> ResolvedPoo
         confidence=deployment.confidence,
         assumed=(*deployment.assumed, *assumed),
     )
-    pool = _pool_settings(name, spec, settings, deployment)
+    pool = _pool_settings(name, spec, settings, deployment, most=most)
     check_pool(pool)  # before tables are made as long as its limits
     return ResolvedPool(
         settings=pool,
@@ -124,10 +127,13 @@ def _settings(engine: EngineSpec, blocks: int, context: int) -> EngineSettings:
     )
 
 
-def _pool_settings(name: str, spec: PoolSpec, engine: EngineSettings, deployment: Deployment | None) -> PoolSettings:
+def _pool_settings(
+    name: str, spec: PoolSpec, engine: EngineSettings, deployment: Deployment | None, *, most: int
+) -> PoolSettings:
     return PoolSettings(
         name=name,
-        replicas=spec.replicas,
+        replicas=max(spec.replicas, most),
+        started=spec.replicas,
         balancer=spec.balancer,
         telemetry_lag_s=spec.telemetry_lag_s,
         window_tokens=deployment.window_tokens if deployment else 0,
@@ -136,12 +142,12 @@ def _pool_settings(name: str, spec: PoolSpec, engine: EngineSettings, deployment
     )
 
 
-def _synthetic_pool(name: str, spec: PoolSpec, synthetic: SyntheticSpec) -> ResolvedPool:
+def _synthetic_pool(name: str, spec: PoolSpec, synthetic: SyntheticSpec, *, most: int) -> ResolvedPool:
     assert spec.engine.kv_blocks is not None  # the record says so
     context = spec.engine.max_model_len or _SYNTHETIC_CONTEXT
     settings = _settings(spec.engine, spec.engine.kv_blocks, context)
     return ResolvedPool(
-        settings=_pool_settings(name, spec, settings, None),
+        settings=_pool_settings(name, spec, settings, None, most=most),
         facts=DeploymentFacts(
             name="synthetic",
             accelerators_per_replica=1,

@@ -9,22 +9,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from policies.table import PolicyTable
 from profiles import Catalogue, UserError
+from sim.controls.building import crowded, late_controls, pool_size, scenario_controls
+from sim.fleet import FleetSettings
+from sim.fleet_facts import demand_of
+from sim.fleet_plans import fleet_of, plans_of
 from sim.pool import PoolPlan, check_pool
 from sim.resolve import ResolvedPool, resolve_pool
 from sim.results.outcome import Outcome, Slo
-from sim.scenario import LoadedScenario, PythonCode, PythonControl
+from sim.routing import PolicySource, Routing, resolve_policy
+from sim.scenario import FleetScenario, LoadedScenario
 from sim.user_code import load_function
 from sim.warm_up import warm_up
 from sim.workloads.checks import check_workload
+from sim.workloads.fleet import fleet_workload
 from sim.workloads.generators import build_workload
 from sim.workloads.spec import MAX_REQUESTS
 from sim.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from sim.world import Control
 
 __all__ = ["Prepared", "check_count", "prepare", "run"]
 
@@ -37,12 +47,19 @@ class Prepared:
 
     loaded: LoadedScenario
     seed: int
-    pool: ResolvedPool
+    pools: tuple[ResolvedPool, ...]
+    plans: tuple[PoolPlan, ...]
+    """What the plane needs of each pool."""
     workload: Workload
     controls: tuple[Any, ...]
-    policy: Any
+    balancers: Mapping[str, Any]
+    """Pool name to the user's function, where its balancer is `python`."""
+    fleet: FleetSettings | None
+    routing: Routing | None
     resolved: dict[str, Any]
     """The scenario as it is run, with what the caller put in place of its own."""
+    notes: tuple[str, ...] = ()
+    """What is odd about it, though no error."""
 
 
 def prepare(
@@ -53,79 +70,112 @@ def prepare(
     requests: int | None = None,
     time_scale: float | None = None,
     controls: Sequence[Any] = (),
-    policy: Any = None,
+    policy: PolicySource | None = None,
     workload: Workload | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Resolve names, read or draw the workload, import the user's functions.
 
-    `seed`, `trace`, `requests` and `time_scale` override the scenario; `controls` are added to its own; `policy` goes
-    with balancer `python`; a ready `workload` is taken as it is. `progress` is told (rows read, 0) of a trace.
-    Raises `UserError`.
+    `seed`, `trace`, `requests` and `time_scale` override the scenario; `controls` are added to its own; `policy` is the
+    routing policy of a fleet, or goes with balancer `python`; a ready `workload` is taken as it is. `progress` is told
+    (rows read, 0) of a trace. Raises `UserError`.
     """
     scenario = loaded.scenario
     seed = scenario.seed if seed is None else seed
     check_count("seed", seed, least=0, most=2**63 - 1)
     if requests is not None:
         check_count("requests", requests)
-    profiles = loaded.folder / scenario.profiles if scenario.profiles else None
-    ((name, spec),) = scenario.pools.items()
-    pool = resolve_pool(name, spec, Catalogue(profiles))
     given = workload is not None
-    if workload is None:
-        workload = build_workload(
-            scenario.workload,
-            seed=seed,
-            base_folder=loaded.folder,
-            trace=trace,
-            requests=requests,
-            time_scale=time_scale,
-            progress=None if progress is None else lambda rows: progress(rows, 0),
+    draws = _Draws(
+        seed=seed,
+        base_folder=loaded.folder,
+        trace=trace,
+        requests=requests,
+        time_scale=time_scale,
+        progress=None if progress is None else lambda rows: progress(rows, 0),
+    )
+    catalogue = Catalogue(loaded.folder / scenario.profiles if scenario.profiles else None)
+    pools = tuple(
+        resolve_pool(name, spec, catalogue, most=pool_size(name, spec.replicas, scenario.controls).replicas)
+        for name, spec in scenario.pools.items()
+    )
+    fleet, routing = None, None
+    if isinstance(scenario, FleetScenario):
+        fleet = fleet_of(scenario, catalogue, pools, seed=seed)
+        if workload is None:
+            workload = fleet_workload(
+                crowded(scenario.workload, scenario.controls),
+                fleet,
+                demand_of(scenario.fleet, catalogue),
+                **draws._asdict(),
+            )
+        routing = resolve_policy(
+            scenario.policy if policy is None else policy, folder=loaded.folder, tasks=fleet.task_names
         )
-    if policy is None and spec.policy is not None:
-        policy = _imported(spec.policy, loaded.folder)
-    if spec.balancer == "python" and policy is None:
-        raise UserError(
-            f"{loaded.where}: pools.{name}.policy: balancer python needs a policy",
-            next_step="give policy: {file: my_policy.py, function: choose}",
-        )
+        policy = None
+    elif workload is None:
+        workload = build_workload(scenario.workload, **draws._asdict())
+    balancers = _balancers(loaded, policy)
     check_workload(workload)
-    check_pool(pool.settings, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
-    opened = workload.arrival_s[workload.after < 0]
-    if 0.0 < float(opened[-1]) <= scenario.warmup_s and len(opened) == len(workload):
-        raise UserError(
-            "warmup_s leaves no request to measure", got=scenario.warmup_s, allowed=f"< {float(opened[-1]):g}"
-        )
+    names = workload.name_unit_tokens if len(workload.name_ids) else 0
+    for pool in pools:
+        check_pool(pool.settings, name_unit_tokens=names)
+    _check_warm_up(workload, scenario.warmup_s)
     return Prepared(
         loaded=loaded,
         seed=seed,
-        pool=pool,
+        pools=pools,
+        plans=plans_of(pools, fleet, workload),
         workload=workload,
-        controls=(*_scenario_controls(loaded, name, pool.settings.replicas, seed), *controls),
-        policy=policy,
-        resolved=_resolved(loaded, trace=trace, requests=requests, time_scale=time_scale, given=given),
+        controls=(*_controls(loaded, pools, fleet, seed), *controls),
+        balancers=balancers,
+        fleet=fleet,
+        routing=routing,
+        resolved=_resolved(loaded, draws, policy=routing.name if routing else None, given=given),
+        notes=(
+            *late_controls(scenario.controls, float(workload.arrival_s.max())),
+            *(routing.notes if routing else ()),
+        ),
     )
 
 
-def _resolved(
-    loaded: LoadedScenario, *, trace: Path | None, requests: int | None, time_scale: float | None, given: bool
-) -> dict[str, Any]:
+class _Draws(NamedTuple):
+    """What a workload is drawn with, or read."""
+
+    seed: int
+    base_folder: Path
+    trace: Path | None
+    requests: int | None
+    time_scale: float | None
+    progress: Callable[[int], None] | None
+
+
+def _check_warm_up(workload: Workload, warmup_s: float) -> None:
+    opened = workload.arrival_s[workload.after < 0]
+    if 0.0 < float(opened[-1]) <= warmup_s and len(opened) == len(workload):
+        raise UserError("warmup_s leaves no request to measure", got=warmup_s, allowed=f"< {float(opened[-1]):g}")
+
+
+def _resolved(loaded: LoadedScenario, draws: _Draws, *, policy: str | None, given: bool) -> dict[str, Any]:
     whole: dict[str, Any] = loaded.scenario.model_dump(mode="json", exclude_none=True)
+    if policy is not None:
+        whole["policy"] = policy
     workload = whole["workload"]
     if given:
         whole["workload"] = {"given": "arrays"}
         return whole
-    if trace is not None:
+    if draws.trace is not None:
         for name in ("arrivals", "prompt_tokens", "output_tokens", "requests", "duration_s"):
             workload.pop(name, None)
-        workload["trace"] = {**workload.get("trace", {"time_scale": 1.0}), "path": trace.name}
+        workload["trace"] = {**workload.get("trace", {"time_scale": 1.0}), "path": draws.trace.name}
         workload["trace"].pop("requests", None)
     part = workload.get("trace", workload)
-    if requests is not None:
-        workload.pop("duration_s", None)
-        part["requests"] = requests
-    if time_scale is not None:
-        part["time_scale"] = time_scale
+    if draws.requests is not None:
+        if "fleet" not in whole:
+            workload.pop("duration_s", None)
+        part["requests"] = draws.requests
+    if draws.time_scale is not None:
+        part["time_scale"] = draws.time_scale
     return whole
 
 
@@ -144,12 +194,16 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     from sim.world import World
 
     begun = time.perf_counter()
-    warm_up(all_of_it=bool(prepared.controls) or prepared.policy is not None)
+    warm_up(all_of_it=bool(prepared.controls or prepared.balancers or prepared.fleet))
+    routing = prepared.routing
     plane = DataPlane(
         prepared.workload,
-        [PoolPlan(settings=prepared.pool.settings, costs=prepared.pool.costs)],
+        prepared.plans,
+        fleet=prepared.fleet,
+        policy=routing.table if routing else None,
+        router=routing.router if routing else None,
+        balancers=prepared.balancers,
         seed=prepared.seed,
-        balancers={prepared.pool.settings.name: prepared.policy} if prepared.policy else {},
         progress=progress,
     )
     world = World(plane)
@@ -161,7 +215,8 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
         scenario=prepared.resolved,
         seed=prepared.seed,
         plane=plane,
-        deployment=prepared.pool.facts,
+        pools=tuple(pool.facts for pool in prepared.pools),
+        policy=routing.name if routing else None,
         slo=Slo(**scenario.slo.model_dump()),
         warmup_s=scenario.warmup_s,
         wall_s=ended - begun,
@@ -169,21 +224,43 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     )
 
 
-# -- controls and policies ---------------------------------------------------------------------------------------------
+# -- controls and balancers --------------------------------------------------------------------------------------------
 
 
-def _imported(code: PythonCode, folder: Path) -> Any:
-    return load_function(folder / code.file, code.function)
+def _balancers(loaded: LoadedScenario, policy: Any) -> dict[str, Any]:
+    """The user's balancers, by pool; `policy` is one that the caller gave."""
+    balancers = {}
+    for name, spec in loaded.scenario.pools.items():
+        function = policy
+        if policy is None and spec.policy is not None:
+            function = load_function(loaded.folder / spec.policy.file, spec.policy.function)
+        if spec.balancer != "python":
+            if policy is not None:
+                raise UserError("balancer 'python' and a Python policy go together", got=spec.balancer)
+            continue
+        if function is None:
+            raise UserError(
+                f"{loaded.where}: pools.{name}.policy: balancer python needs a policy",
+                next_step="give policy: {file: my_policy.py, function: choose}",
+            )
+        balancers[name] = function
+    return balancers
 
 
-def _scenario_controls(loaded: LoadedScenario, pool: str, replicas: int, seed: int) -> list[Any]:
-    from sim.controls import ReplicaFailures
+def _controls(
+    loaded: LoadedScenario, pools: Sequence[ResolvedPool], fleet: FleetSettings | None, seed: int
+) -> list[Control]:
+    """The controls of the scenario."""
 
-    controls: list[Any] = []
-    for spec in loaded.scenario.controls:
-        if isinstance(spec, PythonControl):
-            controls.append(_imported(spec, loaded.folder))
-        else:
-            failures = ReplicaFailures(mean_up_s=spec.mean_up_s, mean_repair_s=spec.mean_repair_s, pool=pool, seed=seed)
-            controls += failures.controls(replicas)
-    return controls
+    def table(name: str) -> PolicyTable:
+        assert fleet is not None
+        return resolve_policy(name, folder=loaded.folder, tasks=fleet.task_names).table
+
+    return scenario_controls(
+        loaded.scenario.controls,
+        pools={pool.settings.name: pool.settings.replicas for pool in pools},
+        seed=seed,
+        folder=loaded.folder,
+        regions=fleet.regions if fleet else None,
+        load_policy_table=table,
+    )

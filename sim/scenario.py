@@ -23,22 +23,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from policies.layout import Kind
 from profiles.complaints import told
 from profiles.errors import UserError
 from profiles.reading import load_mapping, load_value
+from sim.controls.specs import ControlSpec, PythonCode, PythonControl, ReplicaFailuresSpec
+from sim.fleet_spec import FleetSpec, Logits, Modalities
 from sim.pool import Balancer
 from sim.workloads.distributions import NotNegative, Positive, Record
+from sim.workloads.fleet_spec import FleetWorkloadSpec
 from sim.workloads.spec import WorkloadSpec
 
 __all__ = [
     "DeploymentSpec",
     "EngineSpec",
     "LoadedScenario",
+    "FleetScenario",
+    "PoolScenario",
     "PoolSpec",
     "PythonControl",
     "ReplicaFailuresSpec",
+    "RouterSpec",
     "Scenario",
     "SloSpec",
     "SyntheticSpec",
@@ -60,7 +67,6 @@ Whole = Annotated[int, NoFlag, Field(ge=1, le=2**31 - 1)]
 Lag = Annotated[float, Field(ge=0, le=1e6)]
 Price = Annotated[float, Field(ge=0, le=1e6)]
 Step = Annotated[float, Field(ge=0, le=1e6)]
-Slow = Annotated[float, Field(ge=0.1, le=1e9)]  # faster would be a broken machine, not a failing one
 Limit = Annotated[int, NoFlag, Field(ge=0, le=2**31 - 1)]
 
 
@@ -110,13 +116,6 @@ class EngineSpec(Record):
     max_outstanding: Whole | None = None  # all requests a replica
 
 
-class PythonCode(Record):
-    """A function in the user's own file; the path is relative to the scenario's folder."""
-
-    file: Annotated[str, Field(min_length=1)]
-    function: Annotated[str, Field(min_length=1)]
-
-
 class PoolSpec(Record):
     """Identical replicas behind a balancer. Give `deployment` or `synthetic`."""
 
@@ -127,6 +126,9 @@ class PoolSpec(Record):
     balancer: Balancer = "least-outstanding"
     policy: PythonCode | None = None  # with balancer: python
     telemetry_lag_s: Lag = 0.0
+    tier: Literal["edge", "cloud"] = "cloud"
+    modalities: Modalities | None = None
+    ability: dict[str, Logits] = Field(default_factory=dict)
     pue: Annotated[float, Field(ge=1, le=5)] | None = None
     price_usd_per_hour: Price | None = None  # of one accelerator; the profile's otherwise
 
@@ -151,51 +153,55 @@ class SloSpec(Record):
     e2e_s: Positive | None = None
 
 
-class ReplicaFailuresSpec(Record):
-    """Replicas fail and are repaired at random (exponential times)."""
+class RouterSpec(PythonCode):
+    """A routing policy in the user's own file: a function of (request, device, actions)."""
 
-    kind: Literal["replica-failures"] = "replica-failures"
-    mean_up_s: Slow
-    mean_repair_s: Slow
-
-
-class PythonControl(PythonCode):
-    """A control of the user's own: a generator function over the world (see sim.world)."""
-
-    kind: Literal["python"] = "python"
-
-
-ControlSpec = Annotated[ReplicaFailuresSpec | PythonControl, Field(discriminator="kind")]
+    actions: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("near", "edge", "cloud")
 
 
 class Scenario(Record):
-    """Pools, a workload, what is expected of them, and what happens to them."""
+    """What every scenario has: pools, what is expected of them, and what happens to them."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = "scenario"
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     profiles: str | None = None  # a folder of the user's own facts
-    pools: Annotated[dict[str, PoolSpec], Field(min_length=1)]
-    workload: WorkloadSpec
+    pools: dict[str, PoolSpec]
     slo: SloSpec = SloSpec()
     warmup_s: NotNegative = 0.0
     controls: tuple[ControlSpec, ...] = ()
+
+
+class PoolScenario(Scenario):
+    """One pool, and requests that arrive at its door."""
+
+    pools: Annotated[dict[str, PoolSpec], Field(min_length=1)]
+    workload: WorkloadSpec
 
     @model_validator(mode="after")
     def _one_pool(self) -> Self:
         if len(self.pools) > 1:
             raise ValueError(
-                f"one pool is simulated at a time (got {', '.join(self.pools)}): "
-                "routing among pools is not part of this version"
+                f"without a fleet there is nobody to choose among pools (got {', '.join(self.pools)}): "
+                "keep one of them, or add fleet"
             )
         return self
+
+
+class FleetScenario(Scenario):
+    """Devices that ask, pools that they may ask, and a policy that chooses."""
+
+    pools: dict[str, PoolSpec] = Field(default_factory=dict)
+    fleet: FleetSpec
+    workload: FleetWorkloadSpec
+    policy: str | RouterSpec | dict[str, Any] = "scene-table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedScenario:
     """A scenario and the folder that its relative paths refer to."""
 
-    scenario: Scenario
+    scenario: PoolScenario | FleetScenario
     folder: Path
     where: str
 
@@ -237,10 +243,11 @@ def load(
         folder = path.resolve().parent if source is not None else Path.cwd()
     for dotted, value in (changes or {}).items():
         _change(data, dotted, value)
+    kind = FleetScenario if "fleet" in data else PoolScenario
     try:
-        scenario = Scenario.model_validate(data)
+        scenario = kind.model_validate(data)
     except ValidationError as error:
-        raise told(error, Scenario, where) from None
+        raise told(error, kind, where) from None
     return LoadedScenario(scenario=scenario, folder=folder, where=where)
 
 
@@ -257,7 +264,7 @@ def parse_changes(settings: list[str]) -> dict[str, Any]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario, for editors."""
-    schema = Scenario.model_json_schema()
+    schema: dict[str, Any] = TypeAdapter(PoolScenario | FleetScenario).json_schema()
     _drop_endless_defaults(schema)
     return schema
 

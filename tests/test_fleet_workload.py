@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from profiles import UserError
 from sim.fleet import FleetSettings
 from sim.fleet_facts import clipped_mean, demand_of
 from sim.fleet_spec import FleetSpec
+from sim.kernels.draws import uniform
+from sim.kernels.fleet_draws import GAP
 from sim.resolve_fleet import resolve_fleet
 from sim.workloads.checks import check_workload
 from sim.workloads.fleet import fleet_workload
@@ -70,8 +74,9 @@ def test_exactly_so_many_in_order(sessions: dict[str, float] | None) -> None:
     assert len(workload) == 12_345
     assert (np.diff(workload.arrival_s) >= 0).all()
     first = workload.arrival_s if sessions is None else workload.arrival_s[np.unique(workload.session, True)[1]]
-    assert 0 < first.min() < 60
-    assert 86_000 < first.max() <= 86_400
+    spacing = 86_400 / len(first)
+    assert 0 < first.min() < 10 * spacing
+    assert 86_400 - 10 * spacing < first.max() <= 86_400
 
 
 def test_a_level_day() -> None:
@@ -147,6 +152,28 @@ def test_a_session_stays_on_one_device_for_one_task() -> None:
     assert (np.sort(np.unique(workload.session, True)[1]) == np.unique(workload.session, True)[1]).all()
 
 
+@pytest.mark.parametrize(("turns_mean", "gap_s"), [(3.0, 40.0), (20.0, 5000.0), (200.0, 1e-3)])
+def test_turns_come_when_their_draws_say(turns_mean: float, gap_s: float) -> None:
+    """Whatever the order in which they waited: turn k + 1 of a session is its gap later than turn k."""
+    workload = drawn(requests=5000, sessions={"turns_mean": turns_mean, "gap_s": gap_s})
+    for session in (0, 1, 7, int(workload.session.max())):
+        instants = workload.arrival_s[workload.session == session]
+        for turn, (before, after) in enumerate(pairwise(instants), start=1):
+            gap = -gap_s * math.log(1.0 - uniform(1, session, turn, GAP))
+            assert after - before == pytest.approx(gap, abs=1e-9)
+
+
+def test_a_crowd_of_everybody_at_once_takes_no_longer() -> None:
+    """All sessions within a second of a long run share one bucket of time."""
+    crowd = {"at_s": 9e8, "duration_s": 1e-3, "factor": 1e4}
+    begun = time.process_time()
+    workload = drawn(requests=200_000, duration_s=1e9, sessions={"turns_mean": 20, "gap_s": 1}, flash_crowds=[crowd])
+    assert time.process_time() - begun < 20
+    assert len(workload) == 200_000
+    workload = drawn(requests=200_000, duration_s=1e-6, sessions={"turns_mean": 20, "gap_s": 0})
+    assert workload.arrival_s[-1] <= 1e-6
+
+
 def test_without_sessions_every_request_stands_alone() -> None:
     assert set(drawn().session) == {-1}
     assert set(drawn(sessions={"turns_mean": 1, "gap_s": 5}).session) == {-1}
@@ -204,7 +231,7 @@ def test_lengths_media_and_difficulty_of_a_task(task: str) -> None:
         (workload.output_tokens, clipped_mean(facts.output) + coming_out),
         (asked.difficulty, facts.difficulty.mean),
     ):
-        assert values.mean() == pytest.approx(mean, abs=5 * values.std() / 200 + 0.01)
+        assert values.mean() == pytest.approx(mean, abs=5 * float(values.std()) / 200 + 0.01)
     assert asked.difficulty.std() == pytest.approx(facts.difficulty.spread, rel=0.03)
     if media is None:
         assert workload.prompt_tokens.max() <= facts.prompt.max
@@ -213,9 +240,10 @@ def test_lengths_media_and_difficulty_of_a_task(task: str) -> None:
         assert np.array_equal(asked.down_bytes, 5 * workload.output_tokens.astype(np.float32))
         assert np.log(workload.output_tokens).std() == pytest.approx(facts.output.sigma, rel=0.15)
     else:
-        moved = asked.up_bytes if media.direction == "in" else asked.down_bytes
-        assert moved.mean() > media.mean_bytes
-        assert moved.mean() == pytest.approx(media.mean_bytes, rel=0.25)
+        up, down = 1000 + 4 * clipped_mean(facts.prompt), 5 * clipped_mean(facts.output)
+        up, down = (up + media.mean_bytes, down) if media.direction == "in" else (up, down + media.mean_bytes)
+        for moved, mean in ((asked.up_bytes.astype(float), up), (asked.down_bytes.astype(float), down)):
+            assert moved.mean() == pytest.approx(mean, abs=5 * float(moved.std()) / 200 + 0.05)
 
 
 def test_draws_of_one_quantity_leave_the_others_alone() -> None:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 from sim.kernels import state
 from sim.plane import DataPlane
-from sim.pool import EngineSettings, PoolSettings
+from sim.fleet import Far
+from sim.pool import EngineSettings, PoolPlan, PoolSettings
 from sim.results.columns import SUMMARY, metrics_markdown
 from sim.results.invariants import INVARIANTS, invariants_markdown
 from sim.results.metrics import check_invariants, interval, summarise, summarise_seeds
@@ -22,7 +23,8 @@ from sim.results.outcome import DeploymentFacts, Outcome, Slo
 from sim.results.screen import screen
 from sim.results.seeds import student_t95
 from sim.results.timeline import area_in_bins, build_timeline, mean_number
-from tests.scenarios import Scenario, run_plane, scenarios, step_costs, workload_of
+from sim.world import World
+from tests.scenarios import Scenario, control_of, run_plane, scenarios, step_costs, workload_of
 
 ROOT = Path(__file__).parents[1]
 FACTS = DeploymentFacts(
@@ -58,9 +60,11 @@ def outcome_of(
 ) -> Outcome:  # fmt: skip
     pool = PoolSettings(replicas=replicas, engine=replace(ENGINE, **engine))
     costs = step_costs(fixed_s=step_s, max_tokens=pool.engine.max_num_batched_tokens)
-    plane = run_plane(Scenario(workload_of(rows), pool, costs, tuple(controls), seed=0))
+    plan = PoolPlan(settings=pool, costs=costs, far=Far(price_usd_per_s=facts.replica_usd_per_s))
+    plane = DataPlane(workload_of(rows), [plan])
+    World(plane).run_to_end([control_of(order) for order in controls])
     return Outcome(
-        scenario={"name": "three"}, seed=7, plane=plane, deployment=facts, slo=slo or Slo(), warmup_s=warmup_s,
+        scenario={"name": "three"}, seed=7, plane=plane, pools=(facts,), slo=slo or Slo(), warmup_s=warmup_s,
         wall_s=0.5, engine_s=0.25,
     )  # fmt: skip
 
@@ -194,7 +198,7 @@ def test_area_in_bins_is_the_overlap() -> None:
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(scenarios())
 def test_invariants_hold(scenario: Scenario) -> None:
-    outcome = Outcome(scenario={}, seed=scenario.seed, plane=run_plane(scenario), deployment=FACTS, slo=Slo(ttft_s=1.0))
+    outcome = Outcome(scenario={}, seed=scenario.seed, plane=run_plane(scenario), pools=(FACTS,), slo=Slo(ttft_s=1.0))
     broken = [finding for finding in check_invariants(outcome) if not finding["holds"]]
     assert not broken
     summary = summarise(outcome)
@@ -302,6 +306,7 @@ def test_seeds_merge() -> None:
     ("accelerator", "prompt", "output"), [("h100", 1000, 200), ("l40s", 300, 300), ("a100", 4000, 50)]
 )
 def test_capacity_is_what_a_flood_is_served_at(accelerator: str, prompt: int, output: int) -> None:
+    from sim.results.analysis import Analysis
     from sim.results.capacity import capacity_rps
     from sim.run import prepare, run
     from sim.scenario import load
@@ -315,9 +320,11 @@ def test_capacity_is_what_a_flood_is_served_at(accelerator: str, prompt: int, ou
             "requests": 4000,
         },
     }
-    plane = run(prepare(load(flood))).plane
+    outcome = run(prepare(load(flood)))
+    plane = outcome.plane
+    (book,) = Analysis(outcome).books()
     served_rps = len(plane.requests) / plane.requests["finish"].max()
-    assert capacity_rps(plane) == pytest.approx(served_rps, rel=0.12)
+    assert capacity_rps(book.pool, book.mean) == pytest.approx(served_rps, rel=0.12)
 
 
 def test_attainment_by_limit() -> None:

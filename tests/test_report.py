@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sim.results.metrics import check_invariants, summarise
+from sim.results.analysis import Analysis
+from sim.results.metrics import summarise
 from sim.results.outcome import DeploymentFacts, Outcome, Slo
 from sim.results.report import report_html, workload_sha256
 from sim.results.report_charts import Series, bar_chart, cdf_chart, line_chart
-from sim.results.timeline import build_timeline
 from tests.scenarios import workload_of
 from tests.test_metrics import ROOMY, THREE, outcome_of, steady
 
@@ -48,9 +48,8 @@ class Page(HTMLParser):
 
 
 def page_of(outcome: Outcome) -> tuple[str, Page]:
-    html = report_html(
-        outcome, summarise(outcome), timeline=build_timeline(outcome.plane), invariants=check_invariants(outcome)
-    )
+    analysis = Analysis(outcome)
+    html = report_html(analysis, summarise(outcome, analysis))
     page = Page()
     page.feed(html)
     page.close()

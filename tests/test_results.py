@@ -120,8 +120,8 @@ def test_an_interrupted_write_leaves_the_old_results(
     write(outcome_of(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def fails(value: Any, file: Any) -> None:
-        file.write(b"half")
+    def fails(*values: Any) -> None:
+        values[-1].write(b"half")
         raise error
 
     monkeypatch.setattr(results, at, fails)
@@ -138,7 +138,8 @@ def test_an_interrupted_write_leaves_the_old_results(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_parquet_is_an_os_error() -> None:
     with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as file:
-        results._write_parquet(request_table(outcome_of().plane), file)
+        table = request_table(outcome_of().plane)
+        results._write_parquet(table.to_batches(), table.schema, file)
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from policies.compiled import kernel
 from policies.features import FEATURE_COUNT, fill, score
+from policies.layout import FEATURE_NAMES
 from sim.kernels.battery import battery_share
 from sim.kernels.draws import uniform
 from sim.kernels.fleet_state import NO_ACTION
@@ -23,6 +24,8 @@ from sim.kernels.views import (
     trip_of,
     weights_of,
 )
+
+NOISE = FEATURE_NAMES.index("noise")
 
 
 @kernel
@@ -50,13 +53,14 @@ def weigh(w: Any, r: int, now: float) -> int:
     phi = phi_of(w, FEATURE_COUNT)
     weights = weights_of(w, which, FEATURE_COUNT)
     scene = scene_of(w, which, trip.task)
+    noisy = w.by_python != 0 or weights[NOISE] != 0.0
     best = NO_ACTION
     most = 0.0
     for a in range(action_count(w)):
         at = figures_of(w, a)
         if at.feasible == 0:
             continue
-        at.noise = uniform(w.seed, r, 0, 20 + a)
+        at.noise = uniform(w.seed, r, 0, 20 + a) if noisy else 0.0
         fill(
             phi,
             at.kind,

@@ -16,51 +16,50 @@ import numpy as np
 from sim.kernels.step_cost import step_cost
 
 if TYPE_CHECKING:
-    from sim.plane import DataPlane
+    from sim.pool_state import PoolState
+    from sim.results.pool_book import MeanRequest
 
 __all__ = ["capacity_rps"]
 
 _SIZES = 60  # batch sizes that are tried
 
 
-def capacity_rps(plane: DataPlane, tpot_limit_s: float | None = None) -> float:
-    """Requests/s of one replica; 0 when none was ever admitted."""
-    requests, engine = plane.requests, plane.pool.engine
-    admitted = ~np.isnan(requests["scheduled"])
-    if not admitted.any():
+def capacity_rps(pool: PoolState, mean: MeanRequest | None, tpot_limit_s: float | None = None) -> float:
+    """Requests/s of one replica whose requests are all like the mean; 0 when none was ever admitted."""
+    engine = pool.pool.engine
+    if mean is None:
         return 0.0
-    prompt = float(requests["prompt"][admitted].mean())
-    fresh = max(1.0, prompt - float(requests["cached"][admitted].mean()))
-    output = float(requests["output"][admitted].mean())
+    prompt, output = mean.prompt, mean.output
     most = min(engine.max_num_seqs, engine.kv_blocks * engine.block_size / (prompt + output / 2.0))
     if engine.max_outstanding > 0:
         most = min(most, engine.max_outstanding)
     best = 0.0
     for running in np.unique(np.geomspace(1.0, max(1.0, most), _SIZES)):
-        step_s = _mean_step_s(plane, float(running), prompt=prompt, fresh=fresh, output=output)
+        step_s = _mean_step_s(pool, float(running), mean)
         if tpot_limit_s is None or step_s <= tpot_limit_s or running == 1.0:
             best = max(best, float(running) / (output * step_s))
     return best
 
 
-def _mean_step_s(plane: DataPlane, running: float, *, prompt: float, fresh: float, output: float) -> float:
+def _mean_step_s(pool: PoolState, running: float, mean: MeanRequest) -> float:
     """Mean seconds of a step in which `running` sequences are at work; inf when the budget cannot carry them."""
-    room = plane.pool.engine.max_num_batched_tokens - running
+    fresh, output = mean.fresh, mean.output
+    room = pool.pool.engine.max_num_batched_tokens - running
     begins = running / output  # prefills a step
     chunk = max(begins * fresh, min(fresh, room))  # tokens of a step that holds any prefill
     if begins * fresh > room or chunk < 1.0:
         return math.inf
     share = begins * fresh / chunk  # of the steps that hold any
     decodes = running * (output - 1.0) / output
-    mixed = _step_s(plane, decodes, chunk, max(1.0, begins), prompt=prompt, output=output)
-    return share * mixed + (1.0 - share) * _step_s(plane, decodes, 0.0, 0.0, prompt=prompt, output=output)
+    mixed = _step_s(pool, decodes, chunk, max(1.0, begins), mean)
+    return share * mixed + (1.0 - share) * _step_s(pool, decodes, 0.0, 0.0, mean)
 
 
-def _step_s(plane: DataPlane, decodes: float, chunk: float, prefills: float, *, prompt: float, output: float) -> float:
-    window = plane.pool.window_tokens
-    context = prompt + output / 2.0
+def _step_s(pool: PoolState, decodes: float, chunk: float, prefills: float, mean: MeanRequest) -> float:
+    window, prompt = pool.pool.window_tokens, mean.prompt
+    context = prompt + mean.output / 2.0
     emitting = round(decodes + (prefills if chunk else 0.0))
-    costs = plane.costs
+    costs = pool.costs
     seconds, _ = step_cost(
         round(chunk),
         round(chunk * prompt / 2.0),

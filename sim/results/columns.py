@@ -7,25 +7,13 @@ The Parquet schemas and docs/metrics.md are made from these tables:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from sim.results.column import Column, columns_markdown
+from sim.results.fleet_columns import FLEET_REQUESTS, FLEET_SUMMARY, FLEET_TIMELINE, GROUP, POOL
 
 __all__ = ["REQUESTS", "SUMMARY", "SYMBOLS", "TIMELINE", "VOLATILE", "Column", "metrics_markdown"]
 
-Kind = Literal["int32", "int64", "double", "category", "text", "object", "list"]
-
-
-class Column(NamedTuple):
-    """One column of a table, or one key of the summary. `unit` is empty for counts, shares and words."""
-
-    name: str
-    unit: str
-    type: Kind
-    description: str
-
-
 SYMBOLS: tuple[tuple[str, str], ...] = (
-    ("a", "arrival: the instant at which the request reaches the door of the pool"),
+    ("a", "arrival: the instant at which the request reaches the door of the pool or, with a fleet, is asked"),
     ("s", "scheduled: the instant of composing at which its last replica first admitted it (rule A1)"),
     ("f", "first token: the end of the step that gave its first output token"),
     ("e", "end: the instant at which it became completed, rejected, abandoned or failed"),
@@ -80,7 +68,7 @@ SUMMARY: tuple[Column, ...] = (
     Column("verdict", "", "text", "OK, TIGHT or OVERLOADED; see below"),
     Column("verdict_reason", "", "text", "What speaks for the verdict, in words"),
     Column("binding_constraint", "", "text", "compute, kv_blocks, max_num_seqs, max_num_batched_tokens, "
-           "queue_limit, context_limit, failures or none"),
+           "queue_limit, context_limit, failures or none; of a fleet also devices, battery and no_target"),
     Column("headroom", "", "double", "1 − the largest of: slots and KV blocks in use in the busiest stretch, "
            "offered_rps / capacity_rps, the share of busy time in which requests waited; 0 when OVERLOADED or SLO "
            "attainment is below 99 %"),
@@ -94,7 +82,8 @@ SUMMARY: tuple[Column, ...] = (
     Column("failed", "", "int64", "No replica was up, or the replica died after the first token"),
     Column("rejected_by", "", "object", "Rejected requests by reason: too_long, exceeds_kv, queue_full"),
     Column("abandoned_by", "", "object", "Abandoned requests by reason: patience, deadline"),
-    Column("failed_by", "", "object", "Failed requests by reason: no_replica, replica_lost"),
+    Column("failed_by", "", "object", "Failed requests by reason: no_replica, replica_lost; with a fleet also "
+           "device_off (empty battery), no_target, device_lost"),
     Column("trimmed", "", "int64", "Requests that arrived during the warm-up: counted above, left out of "
            "latencies, goodput and SLO attainment"),
     Column("span_s", "s", "double", "T"),
@@ -125,8 +114,8 @@ SUMMARY: tuple[Column, ...] = (
     Column("energy_j", "J", "double", "(energy of the steps + idle watts × accelerators × (up time − busy "
            "time)) × PUE"),
     Column("energy_j_per_request", "J", "double", "energy_j / completed; null when none was"),
-    Column("cost_usd", "USD", "double", "accelerators × T × price of an accelerator; a replica that is down "
-           "is paid for"),
+    Column("cost_usd", "USD", "double", "Seconds for which replicas are paid × price of a replica (its accelerators × "
+           "their price); a replica that is down is paid for, one that was retired is not (rule X5)"),
     Column("cost_usd_per_1k_requests", "USD", "double", "1000 × cost_usd / completed; null when none was"),
     Column("steps", "", "int64", "Steps begun on all replicas"),
     Column("replicas", "", "list", "For each replica: busy_share (of its up time), steps, preemptions, "
@@ -185,6 +174,11 @@ looked at in the busiest stretch, the 5 % of the run with the largest mean.
 
 **OK**: none of these.
 
+With a fleet each pool is judged by the requests that it got, from the instant at which their legs were sent, and the
+devices by the requests that no pool got: losses to an empty battery or for want of any target count as failures do.
+The verdict is the worst of all, the reason names the pool. Requests have the limits of their tasks when the scenario
+gives none.
+
 The *binding constraint* is what the first of the reasons is due to. For waiting: the resource that most of
 the blocked time was spent for, or, when blocked time is small, the fullest one. Waiting for tokens is
 *compute* when a full step takes at least 1.5 times as long as a half-full one (a larger budget would not
@@ -217,27 +211,44 @@ linearly between order statistics.
 several seeds every number becomes {{mean, low, high}}, its mean and its 95 % confidence interval (Student's
 t; null with one seed), and the verdict becomes the worst one.
 
-{_table(SUMMARY)}
+{columns_markdown(SUMMARY)}
 
 {_VERDICT}
+## Fleets
+
+A run with a fleet has these keys, too. Requests belong to the pool that their last leg reached.
+
+{columns_markdown(FLEET_SUMMARY)}
+
+Each entry of `by_tier`, `by_device` and `by_task`:
+
+{columns_markdown(GROUP)}
+
+Each entry of `pools`; utilizations, cost and energy are those of the summary, of this pool alone:
+
+{columns_markdown(POOL)}
+
 ## requests.parquet
 
 One row a request, in order of id.
 
-{_table(REQUESTS)}
+{columns_markdown(REQUESTS)}
+
+With a fleet:
+
+{columns_markdown(FLEET_REQUESTS)}
 
 ## timeline.parquet
 
 At most 512 bins of equal width, a power of two seconds. A step counts in the bin in which it ends; the busy
 time that does not fit there, in the bins before.
 
-{_table(TIMELINE)}
+{columns_markdown(TIMELINE)}
+
+With a fleet:
+
+{columns_markdown(FLEET_TIMELINE)}
 """
-
-
-def _table(columns: Iterable[Column]) -> str:
-    rows = "\n".join(f"| `{c.name}` | {c.unit} | {c.type} | {c.description} |" for c in columns)
-    return f"| name | unit | type | meaning |\n|---|---|---|---|\n{rows}"
 
 
 if __name__ == "__main__":

@@ -16,120 +16,56 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from profiles.errors import UserError
-from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED
-from sim.results.columns import REQUESTS, TIMELINE, VOLATILE, Column
-from sim.results.invariants import check_invariants
+from sim.results.analysis import Analysis
+from sim.results.columns import VOLATILE
 from sim.results.outcome import Outcome
-from sim.results.report import report_html
-from sim.results.timeline import Timeline, build_timeline
-
-if TYPE_CHECKING:
-    from sim.plane import DataPlane
+from sim.results.report import Baselines, report_html
+from sim.results.tables import request_batches, request_schema, request_table, timeline_table, words_in
 
 __all__ = ["FILES", "request_table", "timeline_table", "write_results"]
 
 FILES = ("requests.parquet", "timeline.parquet", "summary.json", "report.html", "run.json")
 
-_STATES = {COMPLETED: "completed", REJECTED: "rejected", ABANDONED: "abandoned", FAILED: "failed"}
-_TYPES = {
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "category": pa.dictionary(pa.int8(), pa.string()),
-}
 _VERSIONS_OF = ("nearfar", "numpy", "numba", "pyarrow", "simpy")
 
 Writer = Callable[[IO[bytes]], None]
 
 
-# -- tables ----------------------------------------------------------------------------------------------
-
-
-def request_table(plane: DataPlane) -> pa.Table:
-    """One row a request with the columns `sim.results.columns.REQUESTS`; what does not apply is null."""
-    r = plane.requests
-    done = r["status"] == COMPLETED
-    arrival, scheduled, first, finish = (r[name] for name in ("arrival", "scheduled", "first_token", "finish"))
-    more = np.where(done & (r["output"] > 1), r["output"] - 1, 1)
-    columns: dict[str, Any] = {
-        "id": np.arange(len(r)),
-        "arrival_s": arrival,
-        "scheduled_s": scheduled,
-        "first_token_s": first,
-        "finish_s": finish,
-        "ttft_s": first - arrival,
-        "tpot_s": np.where(done & (r["output"] > 1), (finish - first) / more, np.nan),
-        "e2e_s": np.where(done, finish - arrival, np.nan),
-        "queue_s": scheduled - arrival,
-        "state": _categories(r["status"] - COMPLETED, [_STATES[code] for code in sorted(_STATES)]),
-        "reason": _categories(r["reason"] - 1, REASONS[1:]),
-        "replica": _known(r["replica"]),
-        "prompt_tokens": r["prompt"],
-        "output_tokens": r["output"],
-        "cached_tokens": r["cached"],
-        "preemptions": r["preemptions"],
-        "attempts": r["attempts"],
-        "priority": r["priority"],
-        "session": _known(plane.workload.session),
-        "energy_j": r["energy"],
-    }
-    return _table(REQUESTS, columns)
-
-
-def timeline_table(plane: DataPlane, timeline: Timeline | None = None) -> pa.Table:
-    """One row a bin with the columns `sim.results.columns.TIMELINE`. `timeline` saves building it again."""
-    timeline = timeline or build_timeline(plane)
-    return _table(TIMELINE, {column.name: getattr(timeline, column.name) for column in TIMELINE})
-
-
-def _table(columns: Iterable[Column], values: Mapping[str, Any]) -> pa.Table:
-    fields, arrays = [], []
-    for column in columns:
-        kind, data = _TYPES[column.type], values[column.name]
-        if not isinstance(data, pa.Array):
-            data = pa.array(np.ascontiguousarray(data), kind, from_pandas=True)  # nan becomes null
-        arrays.append(data.cast(kind))
-        about = {"unit": column.unit, "description": column.description}
-        fields.append(pa.field(column.name, kind, metadata=about))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _categories(codes: Any, words: Iterable[str]) -> pa.Array:
-    """Words by number; a negative number is null."""
-    indices = pa.array(np.ascontiguousarray(codes, np.int8), mask=np.asarray(codes) < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(list(words)))
-
-
-def _known(ids: Any) -> pa.Array:
-    """Ids; a negative one is null."""
-    return pa.array(np.ascontiguousarray(ids), mask=np.asarray(ids) < 0)
-
-
 # -- files -----------------------------------------------------------------------------------------------
 
 
-def write_results(outcome: Outcome, folder: str | os.PathLike[str], summary: Mapping[str, Any]) -> list[Path]:
+def write_results(
+    outcome: Outcome,
+    folder: str | os.PathLike[str],
+    summary: Mapping[str, Any],
+    *,
+    analysis: Analysis | None = None,
+    baselines: Baselines | None = None,
+) -> list[Path]:
     """Write the five `FILES` into `folder` and return their paths.
 
     The folder is made if missing; other files in it are left alone. All five are written beside their places
-    first and then moved there, so that an error or an interruption never leaves half a file. Raises
-    `UserError` when the folder cannot be made or written, or the disk is full.
+    first and then moved there, so that an error or an interruption never leaves half a file. `analysis` is what
+    `summary` was made from; `baselines` are other policies to draw beside this one's. Raises `UserError` when the
+    folder cannot be made or written, or the disk is full.
     """
     folder = Path(folder)
-    timeline = build_timeline(outcome.plane)
+    analysis = analysis or Analysis(outcome)
+    plane = outcome.plane
     stable = {key: value for key, value in summary.items() if key not in VOLATILE}
-    invariants = check_invariants(outcome, timeline)
-    page = report_html(outcome, stable, timeline=timeline, invariants=invariants)
+    page = report_html(analysis, stable, baselines=baselines)
+    timeline = timeline_table(plane, analysis.timeline)
     writers: dict[str, Writer] = {
-        "requests.parquet": lambda file: _write_parquet(request_table(outcome.plane), file),
-        "timeline.parquet": lambda file: _write_parquet(timeline_table(outcome.plane, timeline), file),
+        "requests.parquet": lambda file: _write_parquet(
+            request_batches(plane, analysis.answers), request_schema(plane), file
+        ),
+        "timeline.parquet": lambda file: _write_parquet(timeline.to_batches(), timeline.schema, file),
         "summary.json": lambda file: _write_json(stable, file),
         "report.html": lambda file: _write_text(page, file),
         "run.json": lambda file: _write_json(_run_facts(summary), file),
@@ -190,8 +126,13 @@ def _told(path: Path, error: OSError) -> UserError:
     )
 
 
-def _write_parquet(table: pa.Table, file: IO[bytes]) -> None:
-    pq.write_table(table, file, compression="zstd", compression_level=1)
+def _write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO[bytes]) -> None:
+    """A row group a batch; only words are worth a dictionary."""
+    with pq.ParquetWriter(
+        file, schema, compression="zstd", compression_level=1, use_dictionary=words_in(schema)
+    ) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=batch.num_rows)
 
 
 def _write_json(value: Mapping[str, Any], file: IO[bytes]) -> None:

@@ -7,60 +7,43 @@ Each is checked on the arrays of a finished run, by arithmetic that the engine d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED, REPLICA_LOST
+from sim.results.answers import AT_NEAR, NOWHERE, Answers, answers_of
+from sim.results.devices import hub_energy_j
+from sim.results.findings import RELATIVE, Finding, Invariant, Run, close
+from sim.results.fleet_invariants import FLEET_INVARIANTS
 from sim.results.outcome import Outcome
-from sim.results.timeline import Timeline, build_timeline, busy_seconds, span_of, up_seconds
-
-if TYPE_CHECKING:
-    from sim.plane import DataPlane
+from sim.results.parts import Bools, parts
+from sim.results.replicas import busy_seconds, up_seconds
+from sim.results.timeline import Timeline, build_timeline, span_of
 
 __all__ = ["INVARIANTS", "Invariant", "check_invariants", "invariants_markdown"]
 
-_RELATIVE = 1e-9
-Finding = tuple[bool, str]
 
-
-class _Run(NamedTuple):
-    """What the checks look at."""
-
-    plane: DataPlane
-    timeline: Timeline
-
-
-class Invariant(NamedTuple):
-    """`check` is None for what a single run cannot show; then only the test checks it."""
-
-    number: int
-    name: str
-    statement: str
-    test: str
-    check: Callable[[_Run], Finding] | None
-
-
-def check_invariants(outcome: Outcome, timeline: Timeline | None = None) -> list[dict[str, Any]]:
+def check_invariants(
+    outcome: Outcome, timeline: Timeline | None = None, answers: Answers | None = None
+) -> list[dict[str, Any]]:
     """Every invariant that a run can show, checked: dicts of number, name, holds and detail (a sentence).
 
-    `timeline` saves building it again.
+    `timeline` and `answers` save working them out again.
     """
-    run = _Run(outcome.plane, timeline or build_timeline(outcome.plane))
+    plane = outcome.plane
+    if answers is None and plane.fleet is not None:
+        answers = answers_of(plane)
+    run = Run(plane, timeline or build_timeline(plane, answers), answers)
     report = []
     for invariant in INVARIANTS:
-        if invariant.check is not None:
+        if invariant.check is not None and (plane.fleet is not None or not invariant.of_fleets):
             holds, detail = invariant.check(run)
             report.append({"number": invariant.number, "name": invariant.name, "holds": bool(holds), "detail": detail})
     return report
 
 
-def _close(a: float, b: float) -> bool:
-    return abs(a - b) <= _RELATIVE * max(abs(a), abs(b), 1e-3)
-
-
-def _flow(run: _Run) -> Finding:
+def _flow(run: Run) -> Finding:
     status = run.plane.requests["status"]
     ended = {name: int(np.count_nonzero(status == state)) for name, state in _STATES.items()}
     missing = len(status) - sum(ended.values())
@@ -71,64 +54,80 @@ def _flow(run: _Run) -> Finding:
 _STATES = {"completed": COMPLETED, "rejected": REJECTED, "abandoned": ABANDONED, "failed": FAILED}
 
 
-def _causality(run: _Run) -> Finding:
-    r = run.plane.requests
-    instants = ("scheduled", "first_token", "finish")
-    known = {name: ~np.isnan(r[name]) for name in instants}
-    completed = r["status"] == COMPLETED
-    wrong = completed & ~(known["scheduled"] & known["first_token"])
-    wrong |= ~known["finish"] | ~(r["arrival"] <= r["finish"])
-    wrong |= known["scheduled"] & ~((r["arrival"] <= r["scheduled"]) & (r["scheduled"] <= r["finish"]))
-    wrong |= known["first_token"] & ~((r["scheduled"] < r["first_token"]) & (r["first_token"] <= r["finish"]))
-    count = int(np.count_nonzero(wrong))
-    return count == 0, f"{len(r) - count:,} of {len(r):,} requests in order"
+def _causality(run: Run) -> Finding:
+    wrong = 0
+    for part in parts(len(run.plane.requests)):
+        r = run.plane.requests[part]
+        arrival, scheduled, first, finish = (r[name] for name in ("arrival", "scheduled", "first_token", "finish"))
+        was_scheduled, has_first = ~np.isnan(scheduled), ~np.isnan(first)
+        released = np.zeros(len(r), np.bool_)
+        if run.answers is not None:  # a near answer that was held back has no admission of its own (rule W6)
+            released = (run.answers.tier[part] == AT_NEAR) & (run.plane.trips["escalated"][part] != 0)
+        bad = (r["status"] == COMPLETED) & ~((was_scheduled | released) & has_first)
+        bad |= np.isnan(finish) | ~(arrival <= finish)
+        bad |= was_scheduled & ~((arrival <= scheduled) & (scheduled <= finish))
+        bad |= has_first & ~(((scheduled < first) | (released & (arrival <= first))) & (first <= finish))
+        wrong += int(np.count_nonzero(bad))
+    count = len(run.plane.requests)
+    return wrong == 0, f"{count - wrong:,} of {count:,} requests in order"
 
 
-def _kv(run: _Run) -> Finding:
-    replicas, blocks = run.plane.replicas, run.plane.pool.engine.kv_blocks
-    at_rest = replicas["running"] == 0
-    freed = bool(np.all(replicas["free"][at_rest] == blocks))
-    within = bool(np.all((replicas["free"] >= 0) & (replicas["free"] <= blocks)))
-    within &= bool(np.all(replicas["kv_block_s"] <= blocks * replicas["busy_s"] * (1.0 + _RELATIVE)))
-    resting = int(np.count_nonzero(at_rest))
+def _kv(run: Run) -> Finding:
+    holds, resting, replicas, total = True, 0, 0, 0
+    for pool in run.plane.pools:
+        rows, blocks = pool.replicas, pool.pool.engine.kv_blocks
+        at_rest = rows["running"] == 0
+        holds &= bool(np.all(rows["free"][at_rest] == blocks))
+        holds &= bool(np.all((rows["free"] >= 0) & (rows["free"] <= blocks)))
+        holds &= bool(np.all(rows["kv_block_s"] <= blocks * rows["busy_s"] * (1.0 + RELATIVE)))
+        resting += int(np.count_nonzero(at_rest))
+        replicas, total = replicas + len(rows), total + blocks * len(rows)
     return (
-        freed and within,
-        f"all {blocks:,} blocks free on {resting} of {len(replicas)} replicas at the end"
-        + ("" if resting == len(replicas) else "; the others still ran a step for abandoned requests"),
+        holds,
+        f"{total:,} blocks; all free on {resting} of {replicas} replicas at the end"
+        + ("" if resting == replicas else "; the others still ran a step for abandoned requests"),
     )
 
 
-def _energy(run: _Run) -> Finding:
-    replicas = run.plane.replicas
-    booked, charged = float(replicas["energy_j"].sum()), float(run.plane.requests["energy"].sum())
-    detail = f"replicas {booked:.9g} J, requests {charged:.9g} J"
+def _energy(run: Run) -> Finding:
+    booked = float(sum(pool.replicas["energy_j"].sum() for pool in run.plane.pools))
     requests = run.plane.requests
+    charged = float(requests["energy"].sum())
+    detail = f"replicas {booked:.9g} J, requests {charged:.9g} J"
+    if run.plane.fleet is not None:
+        hubs = hub_energy_j(run.plane)
+        booked, detail = booked + hubs, f"{detail}, of which hubs {hubs:.9g} J"
     cut = np.any(requests["attempts"] > 0) or np.any(requests["reason"] == REPLICA_LOST)
-    if cut or np.any(replicas["running"] > 0):  # sequences are charged when they leave the batch in good order
-        return charged <= booked * (1.0 + _RELATIVE), detail + "; the rest was for lost or abandoned requests"
-    return _close(booked, charged), detail
+    unfinished = any(np.any(pool.replicas["running"] > 0) for pool in run.plane.pools)
+    if cut or unfinished:  # sequences are charged when they leave the batch in good order
+        return charged <= booked * (1.0 + RELATIVE), detail + "; the rest was for lost or abandoned requests"
+    return close(booked, charged), detail
 
 
-def _busy(run: _Run) -> Finding:
-    replicas, span_s = run.plane.replicas, span_of(run.plane.requests)
-    busy, up = busy_seconds(replicas, span_s), up_seconds(replicas, span_s)
-    holds = bool(np.all(busy <= up * (1.0 + _RELATIVE) + 1e-9))
-    return holds, f"busy {busy.sum():.6g} s of {up.sum():.6g} s up"
+def _busy(run: Run) -> Finding:
+    span_s, busy_s, up_s, holds = span_of(run.plane.requests), 0.0, 0.0, True
+    for pool in run.plane.pools:
+        busy, up = busy_seconds(pool.replicas, span_s), up_seconds(pool.replicas, span_s)
+        holds &= bool(np.all(busy <= up * (1.0 + RELATIVE) + 1e-9))
+        busy_s, up_s = busy_s + float(busy.sum()), up_s + float(up.sum())
+    return holds, f"busy {busy_s:.6g} s of {up_s:.6g} s up"
 
 
-def _little(run: _Run) -> Finding:
+def _little(run: Run) -> Finding:
     r, span_s = run.plane.requests, span_of(run.plane.requests)
     if span_s == 0.0:
         return True, "nothing took any time"
     timeline = run.timeline
     number = float((timeline.in_system * timeline.width_s).sum()) / span_s
     law = len(r) / span_s * float((r["finish"] - r["arrival"]).mean())
-    return _close(number, law), f"mean number in system {number:.9g}, arrival rate x mean time {law:.9g}"
+    return close(number, law), f"mean number in system {number:.9g}, arrival rate x mean time {law:.9g}"
 
 
-def _work(run: _Run) -> Finding:
+def _work(run: Run) -> Finding:
     """Time with a waiting request, by replica, is busy time."""
-    r, replicas, span_s = run.plane.requests, run.plane.replicas, span_of(run.plane.requests)
+    if run.plane.fleet is not None:
+        return True, "when a leg lands is not kept: with a fleet only the parity test shows it"
+    r, replicas, span_s = run.plane.requests, run.plane.pools[0].replicas, span_of(run.plane.requests)
     end = np.where(np.isnan(r["scheduled"]), r["finish"], r["scheduled"])
     waited = np.flatnonzero((r["attempts"] == 0) & (r["replica"] >= 0) & (end > r["arrival"]))
     where = r["replica"][waited]
@@ -143,23 +142,32 @@ def _work(run: _Run) -> Finding:
     return holds, f"somebody waited for {waiting.sum():.6g} s of {busy.sum():.6g} s busy"
 
 
-def _tokens(run: _Run) -> Finding:
-    r, replicas = run.plane.requests, run.plane.replicas
-    completed = np.flatnonzero(r["status"] == COMPLETED)
+def _tokens(run: Run) -> Finding:
+    r, answers = run.plane.requests, run.answers
+    by_pool = (r["status"] == COMPLETED) if answers is None else _answered_by_pools(answers)
+    completed = np.flatnonzero(by_pool)
     prompt, cached, output, preemptions = (
         r[name][completed].sum(dtype=np.int64) for name in ("prompt", "cached", "output", "preemptions")
     )
-    prefill, decode = int(replicas["prefill_tokens"].sum()), int(replicas["decode_tokens"].sum())
+    prefill, decode = (
+        int(sum(pool.replicas[name].sum() for pool in run.plane.pools)) for name in ("prefill_tokens", "decode_tokens")
+    )
     need_prefill, need_decode = int(prompt - cached), int(output - preemptions) - len(completed)
     lost = (r["status"] == ABANDONED) | (r["status"] == FAILED) | (r["attempts"] > 0)
-    undisturbed = not replicas["preemptions"].any() and not lost.any()
+    if answers is not None:
+        lost |= (answers.pool >= 0) & ~by_pool
+    undisturbed = not any(pool.replicas["preemptions"].any() for pool in run.plane.pools) and not lost.any()
     holds, sign = prefill >= need_prefill and decode >= need_decode, ">="
     if undisturbed:
         holds, sign = prefill == need_prefill and decode == need_decode, "="
     return holds, f"prefill {prefill:,} {sign} {need_prefill:,}; decode {decode:,} {sign} {need_decode:,}"
 
 
-def _timers(run: _Run) -> Finding:
+def _answered_by_pools(answers: Answers) -> Bools:
+    return (answers.tier != NOWHERE) & (answers.tier != AT_NEAR) & (answers.pool >= 0)
+
+
+def _timers(run: Run) -> Finding:
     r = run.plane.requests
     reason = r["reason"]
     patience, deadline = r["arrival"] + r["patience"], r["arrival"] + r["deadline"]
@@ -174,7 +182,7 @@ def _timers(run: _Run) -> Finding:
     )
 
 
-def _chains(run: _Run) -> Finding:
+def _chains(run: Run) -> Finding:
     r, workload = run.plane.requests, run.plane.workload
     follows = np.flatnonzero(workload.after >= 0)
     expected = r["finish"][workload.after[follows]] + workload.arrival_s[follows]
@@ -182,7 +190,7 @@ def _chains(run: _Run) -> Finding:
     return wrong == 0, f"{len(follows) - wrong:,} of {len(follows):,} followed their predecessor"
 
 
-def _timeline(run: _Run) -> Finding:
+def _timeline(run: Run) -> Finding:
     r, timeline = run.plane.requests, run.timeline
     completed = r["status"] == COMPLETED
     tokens = int(r["output"][completed].sum(dtype=np.int64))
@@ -192,6 +200,8 @@ def _timeline(run: _Run) -> Finding:
         int((~completed).sum()),
     )
     holds &= abs(float(timeline.output_tokens.sum()) - tokens) <= 1e-6 * (tokens + len(timeline.t_s))
+    if timeline.answered_by is not None:
+        holds &= sum(int(arrivals.sum()) for arrivals in timeline.answered_by.values()) == len(r)
     return holds, f"{len(timeline.t_s)} bins hold {len(r):,} arrivals and {tokens:,} output tokens"
 
 
@@ -228,6 +238,7 @@ INVARIANTS: tuple[Invariant, ...] = (
               "token once.", f"{_METRICS}::test_invariants_hold", _timeline),
     Invariant(12, "same seed, same bytes", "Two runs of one scenario and seed write the same bytes.",
               "tests/test_results.py::test_two_processes_write_the_same_bytes", None),
+    *FLEET_INVARIANTS,
 )  # fmt: skip
 
 
@@ -236,8 +247,8 @@ def invariants_markdown() -> str:
     rows = "\n".join(f"| {i.number} | {i.name} | {i.statement} | `{i.test}` |" for i in INVARIANTS)
     return f"""# Invariants
 
-Made from `sim/results/invariants.py` by `python -m sim.results.invariants`; edit there. All but the last are checked
-on every run, and the report shows the result.
+Made from `sim/results/invariants.py` by `python -m sim.results.invariants`; edit there. All but those that one
+run cannot show are checked on every run, and the report shows the result.
 
 | number | name | statement | test |
 |---|---|---|---|

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sim.kernels.state import COMPLETED
+from sim.results.analysis import Analysis
 from sim.results.outcome import Outcome
 from sim.results.report_charts import Series, bar_chart, cdf_chart, line_chart
-from sim.results.timeline import Timeline
+from sim.results.report_fleet import Baselines, fleet_section, outages_of
+from sim.results.report_tables import html_table
 from sim.results.words import count, duration, figure, percent
 from sim.workloads.workload import Workload
 
-__all__ = ["report_html", "workload_sha256"]
+__all__ = ["Baselines", "report_html", "workload_sha256"]
 
 _PAGE = Path(__file__).parent / "report.html"
 _LATENCIES = (
@@ -40,10 +41,9 @@ _MOST_REPLICAS = 64
 Summary = Mapping[str, Any]
 
 
-def report_html(
-    outcome: Outcome, summary: Summary, *, timeline: Timeline, invariants: Sequence[Mapping[str, Any]]
-) -> str:
-    """The page for a finished run and its summary."""
+def report_html(analysis: Analysis, summary: Summary, *, baselines: Baselines | None = None) -> str:
+    """The page for a finished run and its summary; `baselines` are other policies to draw beside this one."""
+    outcome = analysis.outcome
     name = outcome.scenario.get("name") or summary["deployment"]
     parts = {
         "title": escape(str(name)),
@@ -59,11 +59,12 @@ def report_html(
         "figures": _figures(summary),
         "latency": _latency(summary),
         "latency_note": escape(_latency_note(summary)),
-        "charts": "\n".join(_charts(outcome, summary, timeline)),
+        "charts": "\n".join(_charts(analysis, summary)),
+        "fleet": fleet_section(analysis, summary, baselines),
         "fates": _fates(summary),
         "replicas": _replicas(summary),
         "provenance": _provenance(outcome, summary),
-        "invariants": _invariants(invariants),
+        "invariants": _invariants(analysis.invariants),
         "scenario": escape(yaml.safe_dump(outcome.scenario, sort_keys=False, allow_unicode=True)),
     }
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(parts)
@@ -72,24 +73,17 @@ def report_html(
 def workload_sha256(workload: Workload) -> str:
     """A digest of every request of a workload: two workloads with the same digest are the same."""
     digest = hashlib.sha256()
-    for field in fields(workload):
-        value = getattr(workload, field.name)
-        if isinstance(value, np.ndarray):
-            digest.update(f"{field.name} {value.dtype} {len(value)}\n".encode())
-            digest.update(np.ascontiguousarray(value).tobytes())
+    for record in (workload, workload.asked):
+        for field in fields(record) if record is not None else ():
+            value = getattr(record, field.name)
+            if isinstance(value, np.ndarray):
+                digest.update(f"{field.name} {value.dtype} {len(value)}\n".encode())
+                digest.update(np.ascontiguousarray(value).data)
     digest.update(str(workload.name_unit_tokens).encode())
     return digest.hexdigest()
 
 
 # -- tables ----------------------------------------------------------------------------------------------
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
-    """A table of texts, escaped here."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    style = ' class="words"' if words else ""
-    return f"<table{style}>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
 def _figures(s: Summary) -> str:
@@ -119,7 +113,7 @@ def _latency(s: Summary) -> str:
         points, limit = s[key], s["slo"].get(key)
         cells = ["-"] * len(_POINTS) if points is None else [duration(points[point]) for point in _POINTS]
         rows.append([label, *cells, duration(limit)])
-    return _table(["", *_POINTS, "SLO"], rows)
+    return html_table(["", *_POINTS, "SLO"], rows)
 
 
 def _latency_note(s: Summary) -> str:
@@ -137,7 +131,7 @@ def _fates(s: Summary) -> str:
         for reason, n in s[f"{state}_by"].items():
             if n:
                 rows.append([state, reason.replace("_", " "), count(n), percent(n / s["requests"])])
-    return _table(["", "reason", "requests", "share"], rows)
+    return html_table(["", "reason", "requests", "share"], rows)
 
 
 def _replicas(s: Summary) -> str:
@@ -149,7 +143,7 @@ def _replicas(s: Summary) -> str:
     rest = len(s["replicas"]) - len(rows)
     note = f'\n<p class="soft">and {count(rest)} more in summary.json</p>' if rest else ""
     head = ["replica", "busy", "steps", "preemptions", "most running", "most waiting", "down"]
-    return _table(head, rows) + note
+    return html_table(head, rows) + note
 
 
 def _provenance(outcome: Outcome, s: Summary) -> str:
@@ -169,7 +163,7 @@ def _provenance(outcome: Outcome, s: Summary) -> str:
     rows += [["workload note", note] for note in s["notes"]]
     rows.append(["confidence in the facts", s["confidence"]])
     rows += [["assumed", name] for name in s["assumed"]]
-    return _table(["", ""], rows, words=True)
+    return html_table(["", ""], rows, words=True)
 
 
 def _invariants(invariants: Sequence[Mapping[str, Any]]) -> str:
@@ -177,17 +171,16 @@ def _invariants(invariants: Sequence[Mapping[str, Any]]) -> str:
     for i in invariants:
         verdict = "holds" if i["holds"] else "VIOLATED"
         rows.append([str(i["number"]), str(i["name"]), verdict, str(i["detail"])])
-    return _table(["", "invariant", "", "checked"], rows, words=True)
+    return html_table(["", "invariant", "", "checked"], rows, words=True)
 
 
 # -- pictures --------------------------------------------------------------------------------------------
 
 
-def _charts(outcome: Outcome, s: Summary, timeline: Timeline) -> list[str]:
+def _charts(analysis: Analysis, s: Summary) -> list[str]:
+    outcome, timeline, latencies = analysis.outcome, analysis.timeline, analysis.latencies
     middle = timeline.t_s + 0.5 * timeline.width_s
-    requests = outcome.plane.requests
-    chosen = (requests["status"] == COMPLETED) & (requests["arrival"] >= outcome.warmup_s)
-    arrival = requests["arrival"][chosen]
+    down = outages_of(analysis)
     lost = [
         (reason.replace("_", " "), n)
         for group in ("rejected_by", "abandoned_by", "failed_by")
@@ -201,9 +194,9 @@ def _charts(outcome: Outcome, s: Summary, timeline: Timeline) -> list[str]:
     ]
     used = [Series("KV blocks", timeline.kv_share), Series("replicas executing", timeline.busy_share)]
     return [
-        line_chart("Requests", middle, load),
-        line_chart("In use", middle, used, shares=True),
-        cdf_chart("Time to first token", requests["first_token"][chosen] - arrival, outcome.slo.ttft_s),
-        cdf_chart("End to end", requests["finish"][chosen] - arrival, outcome.slo.e2e_s),
+        line_chart("Requests", middle, load, shaded=down),
+        line_chart("In use", middle, used, shares=True, shaded=down),
+        cdf_chart("Time to first token", latencies.values("ttft_s"), outcome.slo.ttft_s),
+        cdf_chart("End to end", latencies.values("e2e_s"), outcome.slo.e2e_s),
         *([bar_chart("Lost requests", lost)] if lost else []),
     ]

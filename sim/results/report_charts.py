@@ -18,6 +18,8 @@ from sim.results.words import count, duration, figure
 __all__ = ["Series", "bar_chart", "cdf_chart", "line_chart"]
 
 Floats = NDArray[np.float64]
+Span = tuple[float, float]
+"""From one instant to another, in seconds."""
 
 _WIDTH, _HEIGHT = 480, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
@@ -49,8 +51,13 @@ class _Axis(NamedTuple):
         return np.asarray(self.start + (values - low) / (high - low) * (self.end - self.start))
 
 
-def line_chart(title: str, t_s: Floats, series: Sequence[Series], *, shares: bool = False) -> str:
-    """Curves over the seconds `t_s` of the run, from 0 up; `shares` are drawn as percentages of 1."""
+def line_chart(
+    title: str, t_s: Floats, series: Sequence[Series], *, shares: bool = False, shaded: Sequence[Span] = ()
+) -> str:
+    """Curves over the seconds `t_s` of the run, from 0 up; `shares` are drawn as percentages of 1.
+
+    Spans of time in `shaded` get another background.
+    """
     top = 1.0 if shares else max([1.0, *(float(s.values.max()) for s in series)])
     x = _time_axis(float(t_s[-1]))
     y = _axis(top, _HEIGHT - _BOTTOM, _TOP, lambda v: f"{100 * v:.0f} %" if shares else figure(v))
@@ -58,7 +65,7 @@ def line_chart(title: str, t_s: Floats, series: Sequence[Series], *, shares: boo
         f'<path class="curve {colour}" d="{_path(x.at(t_s), y.at(np.minimum(s.values, y.high)))}"/>'
         for s, colour in zip(series, _COLOURS, strict=False)
     ]
-    return _figure(title, [s.label for s in series], _grid(x, y) + "".join(curves))
+    return _figure(title, [s.label for s in series], _shades(x, shaded) + _grid(x, y) + "".join(curves))
 
 
 def cdf_chart(title: str, seconds: Floats, limit_s: float | None = None) -> str:
@@ -113,6 +120,17 @@ def _figure(title: str, labels: Sequence[str], body: str, instead: str = "", hei
         return f'<figure>{caption}<p class="soft">{escape(instead)}</p></figure>'
     drawing = f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">{body}</svg>'
     return f"<figure>{caption}{drawing}</figure>"
+
+
+def _shades(x: _Axis, spans: Sequence[Span]) -> str:
+    parts = []
+    for since, until in spans:
+        left, right = (float(at) for at in x.at(np.clip(np.array([since, until]), x.low, x.high)))
+        wide = max(1.0, right - left)
+        parts.append(
+            f'<rect class="shade" x="{left:.1f}" y="{_TOP}" width="{wide:.1f}" height="{_HEIGHT - _BOTTOM - _TOP}"/>'
+        )
+    return "".join(parts)
 
 
 def _path(x: Floats, y: Floats) -> str:

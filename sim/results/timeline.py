@@ -13,23 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.kernels.state import COMPLETED, END, IDLE
+from sim.kernels.state import COMPLETED
+from sim.results.answers import TIERS, Answers
+from sim.results.parts import Floats, Ints, parts
+from sim.results.replicas import Bins, booked_in
 
 if TYPE_CHECKING:
     from sim.plane import DataPlane
 
-__all__ = [
-    "Timeline",
-    "area_in_bins",
-    "build_timeline",
-    "busy_seconds",
-    "mean_number",
-    "span_of",
-    "up_seconds",
-]
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+__all__ = ["Timeline", "area_in_bins", "bins_of", "build_timeline", "mean_number", "span_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +43,20 @@ class Timeline:
     kv_share: Floats
     steps: Ints
     output_tokens: Floats
+    answered_by: dict[str, Ints] | None = None
+    """With a fleet: arrivals by who answered them, for each of `sim.results.answers.TIERS`."""
 
     def busiest(self, values: Floats, share: float = 0.05) -> float:
         """The largest mean of `values` over a stretch of that share of the run."""
-        stretch = max(1, round(len(values) * share))
-        weighted = np.concatenate(([0.0], np.cumsum(values * self.width_s)))
-        widths = np.concatenate(([0.0], np.cumsum(self.width_s)))
-        return float(np.max((weighted[stretch:] - weighted[:-stretch]) / (widths[stretch:] - widths[:-stretch])))
+        return busiest(values, self.width_s, share)
+
+
+def busiest(values: Floats, width_s: Floats, share: float = 0.05) -> float:
+    """The largest mean of `values`, one a bin of these widths, over a stretch of that share of them."""
+    stretch = max(1, round(len(values) * share))
+    weighted = np.concatenate(([0.0], np.cumsum(values * width_s)))
+    widths = np.concatenate(([0.0], np.cumsum(width_s)))
+    return float(np.max((weighted[stretch:] - weighted[:-stretch]) / (widths[stretch:] - widths[:-stretch])))
 
 
 def span_of(requests: NDArray[Any]) -> float:
@@ -65,31 +64,12 @@ def span_of(requests: NDArray[Any]) -> float:
     return float(np.max(requests["finish"]))
 
 
-def up_seconds(replicas: NDArray[Any], span_s: float) -> Floats:
-    """How long each replica was up between 0 and the end of the run."""
-    since = np.where(replicas["up"] == 0, np.maximum(0.0, span_s - replicas["down_since"]), 0.0)
-    return np.asarray(np.maximum(0.0, span_s - replicas["down_s"] - since))
-
-
-def busy_seconds(replicas: NDArray[Any], span_s: float) -> Floats:
-    """How long each replica executed steps in the run (rule A3).
-
-    A step for abandoned requests only may outlast the run: it counts up to the last end of a request.
-    """
-    executing = np.where(replicas["event"] == END, np.maximum(0.0, span_s - replicas["start_s"]), 0.0)
-    return np.asarray(replicas["busy_s"] + executing - _overtime(replicas, span_s))
-
-
-def _overtime(replicas: NDArray[Any], span_s: float) -> Floats:
-    """Busy time booked after the end of the run: an idle replica's `event_s` is the end of its last step."""
-    ended = (replicas["event"] == IDLE) & (replicas["start_s"] >= replicas["down_since"])  # not cut by a failure
-    return np.where(ended, np.maximum(0.0, replicas["event_s"] - span_s), 0.0)
-
-
 def mean_number(start_s: Floats, end_s: Floats, *, since_s: float, until_s: float) -> float:
     """The time-averaged number of the intervals that cover an instant of [since_s, until_s]."""
-    inside = np.minimum(end_s, until_s) - np.maximum(start_s, since_s)
-    return float(np.maximum(inside, 0.0).sum() / (until_s - since_s))
+    inside = 0.0
+    for part in parts(len(start_s)):
+        inside += float(np.maximum(np.minimum(end_s[part], until_s) - np.maximum(start_s[part], since_s), 0.0).sum())
+    return inside / (until_s - since_s)
 
 
 def area_in_bins(start_s: Floats, end_s: Floats, *, width_s: float, bins: int, weight: Floats | None = None) -> Floats:
@@ -106,33 +86,58 @@ def area_in_bins(start_s: Floats, end_s: Floats, *, width_s: float, bins: int, w
     return np.asarray(np.maximum(area, 0.0))
 
 
-def build_timeline(plane: DataPlane) -> Timeline:
-    """The timeline of a finished run."""
+def bins_of(plane: DataPlane, span_s: float) -> Bins:
+    """The bins that cover the run: as wide as the widest of the pools', or as the span needs."""
+    return Bins.covering(span_s, [pool.bins for pool in plane.pools])
+
+
+def build_timeline(plane: DataPlane, answers: Answers | None = None) -> Timeline:
+    """The timeline of a finished run; `answers` are those of its fleet."""
     requests = plane.requests
     span_s = span_of(requests)
-    width, bins, booked = _bins_of(plane, span_s)
-    edges: Floats = np.arange(bins, dtype=np.float64) * width
-    widths = np.minimum(width, span_s - edges) if span_s > 0.0 else np.full(bins, width)
-    arrival, finish = np.ascontiguousarray(requests["arrival"]), np.ascontiguousarray(requests["finish"])
-    admitted = np.where(np.isnan(requests["scheduled"]), finish, requests["scheduled"])
-    completed = requests["status"] == COMPLETED
-    waiting = area_in_bins(arrival, admitted, width_s=width, bins=bins) / widths
-    running = area_in_bins(admitted, finish, width_s=width, bins=bins) / widths
-    replicas, blocks = plane.pool.replicas, plane.pool.engine.kv_blocks
+    bins = bins_of(plane, span_s)
+    width, count = bins.width_s, bins.count
+    widths = bins.widths_s
+    waiting, running, tokens = (np.zeros(count) for _ in range(3))
+    arrivals, completions, lost = (np.zeros(count, np.int64) for _ in range(3))
+    tiers = np.zeros((len(TIERS), count), np.int64)
+    for part in parts(len(requests)):
+        r = requests[part]
+        arrival, finish = np.ascontiguousarray(r["arrival"]), np.ascontiguousarray(r["finish"])
+        admitted = np.where(np.isnan(r["scheduled"]), finish, r["scheduled"])
+        completed = r["status"] == COMPLETED
+        waiting += area_in_bins(arrival, admitted, width_s=width, bins=count)
+        running += area_in_bins(admitted, finish, width_s=width, bins=count)
+        arrivals += _count(arrival, width, count)
+        completions += _count(finish[completed], width, count)
+        lost += _count(finish[~completed], width, count)
+        tokens += _tokens(r, np.flatnonzero(completed), width, count)
+        if answers is not None:
+            at = np.minimum((arrival / width).astype(np.int64), count - 1)
+            both = answers.tier[part].astype(np.int64) * count + at
+            tiers += np.bincount(both, minlength=tiers.size).reshape(tiers.shape)
+    booked = [booked_in(pool, bins) for pool in plane.pools]
+    replicas = sum(pool.pool.replicas for pool in plane.pools)
+    blocks = sum(pool.pool.replicas * pool.pool.engine.kv_blocks for pool in plane.pools)
     return Timeline(
-        t_s=edges,
+        t_s=bins.edges_s,
         width_s=widths,
-        arrivals=_count(arrival, width, bins),
-        completions=_count(finish[completed], width, bins),
-        lost=_count(finish[~completed], width, bins),
-        in_system=waiting + running,
-        running=running,
-        waiting=waiting,
-        busy_share=booked["busy_s"] / (widths * replicas),
-        kv_share=booked["kv_block_s"] / (widths * replicas * blocks),
-        steps=booked["steps"].astype(np.int64),
-        output_tokens=_tokens(requests, np.flatnonzero(completed), width, bins),
+        arrivals=arrivals,
+        completions=completions,
+        lost=lost,
+        in_system=waiting / widths + running / widths,
+        running=running / widths,
+        waiting=waiting / widths,
+        busy_share=_sum(booked, "busy_s", count) / (widths * max(1, replicas)),
+        kv_share=_sum(booked, "kv_block_s", count) / (widths * max(1, blocks)),
+        steps=_sum(booked, "steps", count).astype(np.int64),
+        output_tokens=np.asarray(np.round(tokens, 6)),
+        answered_by=None if answers is None else dict(zip(TIERS, tiers, strict=True)),
     )
+
+
+def _sum(booked: list[NDArray[Any]], name: str, bins: int) -> Floats:
+    return np.sum([pool[name] for pool in booked], axis=0) if booked else np.zeros(bins)
 
 
 def _count(instants: Floats, width: float, bins: int) -> Ints:
@@ -144,35 +149,12 @@ def _tokens(requests: NDArray[Any], completed: Ints, width: float, bins: int) ->
     first, finish, output = (requests[name][completed] for name in ("first_token", "finish", "output"))
     seconds = finish - first
     rate = np.where(seconds > 0.0, (output - 1) / np.where(seconds > 0.0, seconds, 1.0), 0.0)
-    spread = area_in_bins(first, finish, width_s=width, bins=bins, weight=rate)
-    return np.asarray(np.round(spread + _count(first, width, bins), 6))
+    at_once = np.where(seconds > 0.0, 1, output)
+    return area_in_bins(first, finish, width_s=width, bins=bins, weight=rate) + _count_tokens(
+        first, at_once, width, bins
+    )
 
 
-def _bins_of(plane: DataPlane, span_s: float) -> tuple[float, int, NDArray[Any]]:
-    """Width and number of the bins that cover the run, and what the plane booked in them."""
-    width, booked = plane.bins
-    booked = booked.copy()
-    while span_s > width * len(booked):  # the run went on after the last step
-        half = len(booked) // 2
-        for name in booked.dtype.names or ():
-            booked[name][:half] = booked[name][0::2] + booked[name][1::2]
-            booked[name][half:] = 0.0
-        width *= 2.0
-    bins = max(1, int(np.ceil(span_s / width)))
-    for name in booked.dtype.names or ():
-        booked[name][bins - 1] = booked[name][bins - 1 :].sum()  # a step that ends on the last edge
-    booked = booked[:bins]
-    booked["busy_s"][-1] = max(0.0, booked["busy_s"][-1] - float(_overtime(plane.replicas, span_s).sum()))
-    _carry_back(booked, np.minimum(width, span_s - np.arange(bins) * width) * plane.pool.replicas)
-    return width, bins, booked
-
-
-def _carry_back(booked: NDArray[Any], room_s: Floats) -> None:
-    """Time beyond what fits a bin was spent before it: the step was longer than its bin."""
-    for b in range(len(booked) - 1, 0, -1):
-        if (excess := booked["busy_s"][b] - room_s[b]) > 0.0:
-            moved = excess / booked["busy_s"][b]
-            for name in ("busy_s", "kv_block_s"):
-                amount = booked[name][b] * moved
-                booked[name][b] -= amount
-                booked[name][b - 1] += amount
+def _count_tokens(instants: Floats, tokens: Ints, width: float, bins: int) -> Floats:
+    at = np.minimum((instants / width).astype(np.int64), bins - 1)
+    return np.bincount(at, tokens, bins)

@@ -8,19 +8,17 @@ wait, and at requests that were lost. docs/metrics.md states the rules; the thre
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from sim.kernels.state import COMPLETED
-from sim.results.timeline import Timeline, busy_seconds, mean_number, span_of, up_seconds
+from sim.results.pool_book import Losses, PoolBook
+from sim.results.timeline import mean_number
 from sim.results.words import percent
 
-if TYPE_CHECKING:
-    from sim.plane import DataPlane
-
-__all__ = ["BINDING", "VERDICTS", "Judgement", "Losses", "judge", "offered_rps"]
+__all__ = ["BINDING", "VERDICTS", "Attainment", "Judgement", "judge", "judge_devices", "worst_of"]
 
 VERDICTS = ("OK", "TIGHT", "OVERLOADED")
 BINDING = (
@@ -31,6 +29,9 @@ BINDING = (
     "queue_limit",
     "context_limit",
     "failures",
+    "devices",
+    "battery",
+    "no_target",
     "none",
 )
 
@@ -45,23 +46,32 @@ LONG_DRAIN = 3.0  # times the p99 time from admission to finish
 COMPUTE_BOUND = 1.5  # a full step this much longer than a half-full one gains nothing from a larger budget
 
 
-class Losses(NamedTuple):
-    """Requests lost, by what lost them."""
+class Attainment(NamedTuple):
+    """How many requests met the SLO: all limits (None without an SLO), and each limit by its name."""
 
-    queue_full: int
-    impatience: int  # patience and deadline
-    unfit: int  # too long, or more KV than a replica has
-    failed: int
+    share: float | None
+    by_limit: Mapping[str, float | None]
+
+    @property
+    def missed(self) -> str:
+        """Which limits were missed, where there is more than one."""
+        if len(self.by_limit) < 2:
+            return ""
+        parts = [f"{name.removesuffix('_s').upper()} {percent(share)}" for name, share in self.by_limit.items()]
+        return f" ({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`headroom` is 1 - the load of what is fullest at the busiest; 0 when overloaded or the SLO is missed."""
+    """`headroom` is 1 - the load of what is fullest at the busiest; 0 when overloaded or the SLO is missed.
+
+    None where nobody knows a load: of devices.
+    """
 
     verdict: str
     reason: str
     binding: str
-    headroom: float
+    headroom: float | None
 
 
 class _Sign(NamedTuple):
@@ -81,50 +91,67 @@ class _Loads(NamedTuple):
     blocked: dict[str, float]  # share of the busy time, by kv, seqs, tokens
 
 
-def judge(
-    plane: DataPlane,
-    timeline: Timeline,
-    losses: Losses,
-    slo_attainment: float | None,
-    *,
-    capacity_rps: float,
-    missed: str = "",
-) -> Judgement:
-    """The verdict on a finished run.
-
-    `slo_attainment` is None without an SLO, `missed` says which limits were. `capacity_rps` is that of the whole pool.
-    """
-    loads = _loads(plane, timeline, capacity_rps)
-    resource = _resource(plane, loads, losses)
+def judge(book: PoolBook, slo: Attainment, *, capacity_rps: float) -> Judgement:
+    """The verdict on a pool, by the requests that it got. `capacity_rps` is that of all its replicas."""
+    if book.requests == 0:
+        return Judgement("OK", "it got no request", "none", 1.0)
+    loads = _loads(book, capacity_rps)
+    resource = _resource(book, loads)
     signs = [
-        *_backlog(plane, resource),
-        *_lost(losses, len(plane.requests), resource),
-        *_slo(slo_attainment, losses, len(plane.requests), resource, missed),
-        *_pressure(plane, loads),
+        *_backlog(book, resource),
+        *_lost(book.lost, book.requests, resource),
+        *_slo(slo, book.lost, book.requests, resource),
+        *_pressure(book, loads),
     ]
     load = max(loads.slots, loads.kv, loads.compute, sum(loads.blocked.values()))
     if not signs:
         slots, kv, compute = percent(loads.slots), percent(loads.kv), percent(loads.compute)
         text = f"in use at most: {slots} of the slots, {kv} of the KV blocks, {compute} of the capacity"
         return Judgement("OK", text, "none", max(0.0, 1.0 - load))
+    return _chosen(signs, 0.0 if slo.share is not None and slo.share < TIGHT_SLO else max(0.0, 1.0 - load))
+
+
+def judge_devices(lost: Losses, requests: int, slo: Attainment) -> Judgement:
+    """The verdict on devices and hubs, by the requests that no pool got."""
+    if requests == 0:
+        return Judgement("OK", "pools got every request", "none", None)
+    signs = [*_lost(lost, requests, "devices"), *_slo(slo, lost, requests, "devices")]
+    if not signs:
+        return Judgement("OK", "devices and hubs kept up", "none", None)
+    return _chosen(signs, None)
+
+
+def worst_of(parts: Mapping[str, Judgement]) -> Judgement:
+    """The verdict on a whole run from those on its parts, which the reason names; headroom is the least."""
+    worst = max(VERDICTS.index(one.verdict) for one in parts.values())
+    chosen = {name: one for name, one in parts.items() if VERDICTS.index(one.verdict) == worst}
+    known = [one.headroom for one in parts.values() if one.headroom is not None]
+    headroom = min(known) if known else None
+    if VERDICTS[worst] == "OVERLOADED" and known:
+        headroom = 0.0
+    reason = "; ".join(f"{name}: {one.reason}" for name, one in chosen.items())
+    return Judgement(VERDICTS[worst], reason, next(iter(chosen.values())).binding, headroom)
+
+
+def _chosen(signs: list[_Sign], headroom: float | None) -> Judgement:
     worst = max(sign.severity for sign in signs)
     chosen = [sign for sign in signs if sign.severity == worst]
-    misses = slo_attainment is not None and slo_attainment < TIGHT_SLO
-    headroom = 0.0 if misses or VERDICTS[worst] == "OVERLOADED" else max(0.0, 1.0 - load)
+    if VERDICTS[worst] == "OVERLOADED" and headroom is not None:
+        headroom = 0.0
     return Judgement(VERDICTS[worst], "; ".join(sign.text for sign in chosen[:3]), chosen[0].binding, headroom)
 
 
 # -- what is measured ------------------------------------------------------------------------------------
 
 
-def _loads(plane: DataPlane, timeline: Timeline, capacity_rps: float) -> _Loads:
-    replicas = plane.replicas
-    span_s = span_of(plane.requests)
-    busy, up = float(busy_seconds(replicas, span_s).sum()), float(up_seconds(replicas, span_s).sum())
+def _loads(book: PoolBook, capacity_rps: float) -> _Loads:
+    replicas = book.pool.replicas
+    busy, up = book.busy_s, book.up_s
+    offered = book.offered_rps * len(replicas) * book.span_s
     return _Loads(
-        slots=timeline.busiest(timeline.running) / (plane.pool.replicas * _slots(plane)),
-        kv=timeline.busiest(timeline.kv_share),
-        compute=offered_rps(plane) * len(replicas) * span_s / (capacity_rps * up) if capacity_rps * up > 0.0 else 0.0,
+        slots=book.busiest_running / (len(replicas) * _slots(book)),
+        kv=book.busiest_kv,
+        compute=offered / (capacity_rps * up) if capacity_rps * up > 0.0 else 0.0,
         blocked={
             name: min(1.0, float(replicas[f"blocked_{name}_s"].sum()) / busy) if busy > 0.0 else 0.0
             for name in ("kv", "seqs", "tokens")
@@ -132,25 +159,24 @@ def _loads(plane: DataPlane, timeline: Timeline, capacity_rps: float) -> _Loads:
     )
 
 
-def offered_rps(plane: DataPlane) -> float:
-    """Requests/s while they arrived; of a closed loop, what it got."""
-    arrival = plane.requests["arrival"]
-    window_s = float(arrival.max() - arrival.min())
-    return (len(arrival) - 1) / window_s if window_s > 0.0 else 0.0
-
-
-def _slots(plane: DataPlane) -> int:
+def _slots(book: PoolBook) -> int:
     """Requests that a replica may run at a time."""
-    engine = plane.pool.engine
+    engine = book.pool.pool.engine
     return engine.max_num_seqs if engine.max_outstanding < 0 else min(engine.max_num_seqs, engine.max_outstanding)
 
 
-def _step_s(plane: DataPlane, tokens: int) -> float:
+def _slots_word(book: PoolBook) -> str:
+    """Which limit the slots are due to."""
+    return "max_num_seqs" if _slots(book) == book.pool.pool.engine.max_num_seqs else "queue_limit"
+
+
+def _step_s(book: PoolBook, tokens: int) -> float:
     """Seconds of a step of that many tokens, attention aside."""
-    return float(plane.costs.costs["fixed_s"][0] + plane.costs.token_s[tokens])
+    costs = book.pool.costs
+    return float(costs.costs["fixed_s"][0] + costs.token_s[tokens])
 
 
-def _resource(plane: DataPlane, loads: _Loads, losses: Losses) -> str:
+def _resource(book: PoolBook, loads: _Loads) -> str:
     """Which resource keeps requests from being served faster."""
     blocked = max(loads.blocked, key=lambda name: loads.blocked[name])
     if sum(loads.blocked.values()) > TIGHT_BLOCKED:
@@ -158,39 +184,36 @@ def _resource(plane: DataPlane, loads: _Loads, losses: Losses) -> str:
             return "kv_blocks"
         if blocked == "seqs":
             return "max_num_seqs"
-        budget = plane.pool.engine.max_num_batched_tokens
-        full, half = _step_s(plane, budget), _step_s(plane, max(1, budget // 2))
+        budget = book.pool.pool.engine.max_num_batched_tokens
+        full, half = _step_s(book, budget), _step_s(book, max(1, budget // 2))
         return "compute" if full >= COMPUTE_BOUND * half else "max_num_batched_tokens"
-    if losses.queue_full > TIGHT_LOST * len(plane.requests):
+    if book.lost.queue_full > TIGHT_LOST * book.requests:
         return "queue_limit"
     fullest = max(loads.slots, loads.kv, loads.compute)
     if fullest > TIGHT_LOAD and fullest == loads.slots:
-        return "max_num_seqs" if _slots(plane) == plane.pool.engine.max_num_seqs else "queue_limit"
+        return _slots_word(book)
     return "kv_blocks" if fullest > TIGHT_LOAD and fullest == loads.kv else "compute"
 
 
 # -- signs -----------------------------------------------------------------------------------------------
 
 
-def _backlog(plane: DataPlane, resource: str) -> list[_Sign]:
+def _backlog(book: PoolBook, resource: str) -> list[_Sign]:
     """More requests waited late in the arrivals than early, or were left over after the last one."""
-    requests = plane.requests
-    arrival, finish = np.ascontiguousarray(requests["arrival"]), np.ascontiguousarray(requests["finish"])
-    admitted = np.where(np.isnan(requests["scheduled"]), finish, requests["scheduled"])
-    significant = RANDOM_WALK * math.sqrt(len(requests))
+    arrival, admitted, finish = book.arrival_s, book.admitted_s, book.end_s
+    significant = RANDOM_WALK * math.sqrt(book.requests)
     begin, end = float(arrival.min()), float(arrival.max())
     third = (end - begin) / 3.0
     signs = []
     if third > 0.0:
         early = mean_number(arrival, admitted, since_s=begin, until_s=begin + third)
         late = mean_number(arrival, admitted, since_s=end - third, until_s=end)
-        if late - early > max(significant, 0.01 * len(requests)):
+        if late - early > max(significant, 0.01 * book.requests):
             text = f"the backlog grew from {early:,.0f} to {late:,.0f} waiting requests while they arrived"
             signs.append(_Sign(2, text, resource))
-    completed = requests["status"] == COMPLETED
     waiting = int(np.count_nonzero(admitted > end))
-    if waiting > significant and completed.any():
-        typical = float(np.percentile((finish - admitted)[completed], 99))
+    if waiting > significant and book.completed.any():
+        typical = float(np.percentile((finish - admitted)[book.completed], 99))
         drain = float(finish.max()) - end
         if drain > LONG_DRAIN * typical:
             text = f"{waiting:,} requests still waited at the last arrival and took {drain:,.1f} s to drain"
@@ -205,6 +228,8 @@ def _lost(losses: Losses, count: int, resource: str) -> list[_Sign]:
         (losses.impatience, "lost to patience or a deadline", resource, TIGHT_LOST, OVERLOADED_LOST),
         (losses.unfit, "too long for the deployment", "context_limit", TIGHT_UNFIT, OVERLOADED_UNFIT),
         (losses.failed, "lost to failures", "failures", TIGHT_UNFIT, OVERLOADED_UNFIT),
+        (losses.no_target, "without any target", "no_target", TIGHT_UNFIT, OVERLOADED_UNFIT),
+        (losses.device_off, "asked of an empty battery", "battery", TIGHT_UNFIT, OVERLOADED_UNFIT),
     )
     for lost, text, binding, tight, overloaded in sorted(rows, key=lambda row: -row[0]):  # the largest loss binds
         if lost > tight * count:
@@ -213,30 +238,31 @@ def _lost(losses: Losses, count: int, resource: str) -> list[_Sign]:
     return signs
 
 
-def _slo(attainment: float | None, losses: Losses, count: int, resource: str, missed: str) -> list[_Sign]:
-    if attainment is None or attainment >= TIGHT_SLO:
+def _slo(slo: Attainment, losses: Losses, count: int, resource: str) -> list[_Sign]:
+    if slo.share is None or slo.share >= TIGHT_SLO:
         return []
-    most = 0.5 * (1.0 - attainment) * count  # of the misses
-    binding = "context_limit" if losses.unfit > most else "failures" if losses.failed > most else resource
-    severity = 2 if attainment < OVERLOADED_SLO else 1
-    return [_Sign(severity, f"only {percent(attainment)} of the requests met the SLO{missed}", binding)]
+    most = 0.5 * (1.0 - slo.share) * count  # of the misses
+    rows = (("context_limit", losses.unfit), ("failures", losses.failed), ("no_target", losses.no_target),
+            ("battery", losses.device_off))  # fmt: skip
+    binding = next((name for name, lost in rows if lost > most), resource)
+    severity = 2 if slo.share < OVERLOADED_SLO else 1
+    return [_Sign(severity, f"only {percent(slo.share)} of the requests met the SLO{slo.missed}", binding)]
 
 
-def _pressure(plane: DataPlane, loads: _Loads) -> list[_Sign]:
+def _pressure(book: PoolBook, loads: _Loads) -> list[_Sign]:
     """Resources that are nearly used up, without anybody having been lost."""
     signs = []
     words = {"kv": "KV blocks", "seqs": "slots", "tokens": "the token budget"}
     if (share := sum(loads.blocked.values())) > TIGHT_BLOCKED:
         most = max(loads.blocked, key=lambda name: loads.blocked[name])
-        binding = _resource(plane, loads, Losses(0, 0, 0, 0))
+        binding = _resource(replace(book, lost=Losses()), loads)
         text = f"requests had to wait, mostly for {words[most]}, in {percent(share)} of the busy time"
         signs.append(_Sign(1, text, binding))
-    preemptions = int(plane.replicas["preemptions"].sum())
-    if preemptions > TIGHT_PREEMPTIONS * len(plane.requests):
+    preemptions = int(book.pool.replicas["preemptions"].sum())
+    if preemptions > TIGHT_PREEMPTIONS * book.requests:
         signs.append(_Sign(1, f"{preemptions:,} preemptions for want of KV blocks", "kv_blocks"))
-    slots = "max_num_seqs" if _slots(plane) == plane.pool.engine.max_num_seqs else "queue_limit"
     rows = (
-        (loads.slots, "slots were {} full in the busiest stretch", slots),
+        (loads.slots, "slots were {} full in the busiest stretch", _slots_word(book)),
         (loads.kv, "KV blocks were {} full in the busiest stretch", "kv_blocks"),
         (loads.compute, "the requests offered were {} of the capacity", "compute"),
     )
