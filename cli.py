@@ -62,15 +62,18 @@ def simulate(
     requests: Requests = None,
     time_scale: TimeScale = None,
     out: Annotated[Path | None, typer.Option(help="Write requests, timeline, summary and report here.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Routing policy of a fleet: a built-in, FILE.yaml, or FILE.py:FUNCTION.")
+    ] = None,
     seed: Seed = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give intervals.")] = 1,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate a pool of replicas under a workload, to the end."""
+    """Simulate a pool of replicas, or a fleet of devices with its pools, to the end."""
+    from sim.loading import parse_changes
     from sim.results.files import make_folder
     from sim.results.screen import screen
-    from sim.scenario import parse_changes
 
     if out is not None:
         make_folder(out)  # before the work, not after it
@@ -82,6 +85,7 @@ def simulate(
             time_scale=time_scale,
             seed=seed,
             seeds=seeds,
+            policy=policy,
             set=parse_changes(set_ or []),
             progress=_progress("requests"),
         )
@@ -101,6 +105,9 @@ def compare(
     vary: Annotated[
         list[str] | None, typer.Option(metavar="PATH=A,B", help="Values to compare; may be repeated.")
     ] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Routing policy of a fleet to compare; may be repeated.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Seeds per variant, the same for all of them.")] = 5,
     trace: Trace = None,
     requests: Requests = None,
@@ -111,13 +118,14 @@ def compare(
 ) -> None:
     """Compare variants of a scenario: common random numbers, paired intervals."""
     from sim.compare import parse_variations
+    from sim.loading import parse_changes
     from sim.results.comparison_screen import comparison_screen
-    from sim.scenario import parse_changes
 
     with redirect_stdout(sys.stderr):
         result = nearfar.compare(
             scenario,
             vary=parse_variations(vary or []),
+            policies=policy or [],
             seeds=seeds,
             seed=seed,
             set=parse_changes(set_ or []),
@@ -134,13 +142,17 @@ def compare(
 
 @app.command()
 def latency(
-    accelerator: Annotated[str, typer.Option(help="Accelerator, by name or alias.")],
     model: Annotated[str, typer.Option(help="Model, by name or alias.")],
     prompt: Annotated[int, typer.Option(help="Prompt tokens.")],
     output: Annotated[int, typer.Option(help="Output tokens.")],
+    accelerator: Annotated[str | None, typer.Option(help="Accelerator, by name or alias.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device, by name or alias, instead of an accelerator.")] = None,
+    technique: Annotated[str | None, typer.Option(help="With a device: speculative decoding, by name.")] = None,
     precision: Annotated[str | None, typer.Option(help="Weights: bf16, fp16, fp8, int8, fp4, int4.")] = None,
     kv_precision: Annotated[str | None, typer.Option(help="KV cache; default bf16.")] = None,
-    engine: Annotated[str, typer.Option(help="Engine, by runtime or name.")] = "vllm",
+    engine: Annotated[
+        str | None, typer.Option(help="Serving engine (default vllm); with a device, one of its compute engines.")
+    ] = None,
     tp: Annotated[int, typer.Option(help="Tensor parallelism.")] = 1,
     pp: Annotated[int, typer.Option(help="Pipeline parallelism.")] = 1,
     expert_parallel: Annotated[bool, typer.Option(help="Spread whole experts over the accelerators.")] = False,
@@ -157,13 +169,16 @@ def latency(
     seed: Annotated[int | None, typer.Option(help="Accepted by every command; nothing here is random.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Latency, energy and memory of one deployment, without queues."""
+    """Latency, energy and memory of one deployment, or of a model on a device, without queues."""
     from sim.latency_screen import latency_screen
-    from sim.scenario import parse_changes
+    from sim.loading import parse_changes
+    from sim.predict_near import near_screen
 
     result = nearfar.latency(
         model=model,
         accelerator=accelerator,
+        device=device,
+        technique=technique,
         prompt=prompt,
         output=output,
         precision=precision,
@@ -181,7 +196,7 @@ def latency(
     if as_json:
         _print_json(result)
     else:
-        print(latency_screen(result))
+        print(near_screen(result) if device is not None else latency_screen(result))
 
 
 @app.command()
@@ -190,7 +205,7 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a commented scenario to start from."""
-    from sim.scenario import template
+    from sim.loading import template
 
     if path.exists() and not force:
         raise UserError("a file is there already", got=str(path), next_step="give another name, or --force")
@@ -213,7 +228,7 @@ def check(
 ) -> None:
     """Check a scenario without running it: names, memory, workload, files."""
     from sim.check import check_scenario, check_screen
-    from sim.scenario import parse_changes
+    from sim.loading import parse_changes
 
     result = check_scenario(
         scenario, changes=parse_changes(set_ or []), trace=trace, requests=requests, time_scale=time_scale, seed=seed
@@ -262,7 +277,7 @@ def profiles_show(
 def profiles_schema(kind: Annotated[str, typer.Argument(help="A kind of profile, or scenario.")]) -> None:
     """JSON Schema of a kind of file, for editors."""
     if kind == "scenario":
-        from sim.scenario import json_schema as scenario_schema
+        from sim.loading import json_schema as scenario_schema
 
         _print_json(scenario_schema())
         return

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.record import emit, median_of
 from sim.results.outcome import Outcome
 from sim.run import prepare, run
-from sim.scenario import load
+from sim.loading import load
 
 REPLICAS = 4
 LOAD = 0.8

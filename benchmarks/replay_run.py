@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.record import emit
 from sim.run import prepare, run
-from sim.scenario import load
+from sim.loading import load
 
 ENGINE_KEYS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len")
 

@@ -361,7 +361,9 @@ def python_page() -> str:
     parts.append("## What a control gets\n\nSee [write a control](../howto/write-a-control.md). `World` is a "
                  "`simpy.Environment`: `timeout`, `process`, `event` and `now` are SimPy's.\n")  # fmt: skip
     parts += [class_section("World", World), class_section("PoolHandle", PoolHandle)]
-    parts.append(class_section("ReplicaFailures", controls.ReplicaFailures))
+    parts.append("## Built-in controls\n\nIn `sim.controls`; see [write a control](../howto/write-a-control.md).\n")
+    kinds = [getattr(controls, name) for name in controls.__all__]
+    parts += [class_section(kind.__name__, kind) for kind in kinds if inspect.isclass(kind)]
     parts.append("## What a policy gets\n\nSee [write a policy](../howto/write-a-policy.md).\n")
     parts += [class_section("RequestView", RequestView), class_section("ReplicaView", ReplicaView)]
     return "\n".join(part.rstrip() + "\n" for part in parts)

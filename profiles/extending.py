@@ -7,7 +7,7 @@ from typing import Any
 
 from .record import Record
 
-__all__ = ["extend"]
+__all__ = ["extend", "merged"]
 
 
 def extend(base: Mapping[str, Any], change: Mapping[str, Any], *, same_name: bool) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def extend(base: Mapping[str, Any], change: Mapping[str, Any], *, same_name: boo
     its own namesake, notes never do. A field that is not given again keeps the source and the confidence that
     it had below: a fitted record on an assumed one does not make the inherited figures fitted.
     """
-    facts = _merge(_facts(base), _facts(change))
+    facts = merged(_facts(base), _facts(change))
     described = {"kind": base.get("kind"), "source": base.get("source"), "confidence": base.get("confidence")}
     if same_name and "aliases" in base:
         described["aliases"] = base["aliases"]
@@ -32,12 +32,13 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in Record.IDENTITY}
 
 
-def _merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping on top of another: mappings merge key by key, lists and scalars are replaced."""
+    result = dict(base)
     for key, value in change.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def _inherited(

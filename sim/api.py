@@ -7,16 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiles import Catalogue
+from profiles import Catalogue, UserError
 from sim.compare import compare
 from sim.deployment import deploy
+from sim.loading import load
 from sim.predict import predict
+from sim.predict_near import predict_near
 from sim.results.analysis import Analysis
 from sim.results.files import request_table, timeline_table, write_results
 from sim.results.metrics import summarise, summarise_seeds
 from sim.results.outcome import Outcome
+from sim.routing import PolicySource, located
 from sim.run import check_count, prepare, run
-from sim.scenario import load
 from sim.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def simulate(
     seeds: int = 1,
     set: Mapping[str, Any] | None = None,
     controls: Sequence[Callable[..., Any]] = (),
-    policy: Callable[..., int] | None = None,
+    policy: PolicySource | None = None,
     workload: Workload | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
@@ -67,7 +69,9 @@ def simulate(
     `trace` replaces the scenario's arrivals and lengths; `requests` takes that many; `time_scale`
     multiplies the trace's stamps; `set` changes values by dotted
     path; `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world;
-    `policy` places requests when the pool's balancer is `python`. Raises `UserError`.
+    `policy` routes the requests of a fleet (a built-in's name, a YAML file, `FILE.py:FUNCTION`, a mapping or a
+    function), or is the function of a pool whose balancer is `python`. Paths are relative to the working folder.
+    Raises `UserError`.
     """
     check_count("seeds", seeds)
     if seed is not None:
@@ -84,7 +88,7 @@ def simulate(
             requests=requests,
             time_scale=time_scale,
             controls=controls,
-            policy=policy,
+            policy=located(policy),
             workload=workload,
             progress=progress,
         )
@@ -111,9 +115,11 @@ def _checked(analysis: Analysis) -> dict[str, Any]:
 def latency(
     *,
     model: str,
-    accelerator: str,
     prompt: int,
     output: int,
+    accelerator: str | None = None,
+    device: str | None = None,
+    technique: str | None = None,
     batch: int = 1,
     context: int | None = None,
     precision: str | None = None,
@@ -121,22 +127,42 @@ def latency(
     tensor_parallel: int = 1,
     pipeline_parallel: int = 1,
     expert_parallel: bool = False,
-    engine: str = "vllm",
+    engine: str | None = None,
     max_num_batched_tokens: int = 2048,
     profiles: str | Path | None = None,
     set: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Latency, energy and memory of one deployment without queues (see `sim.predict.predict`).
+    """Latency, energy and memory without queues: of one deployment on an `accelerator` (see `sim.predict.predict`), or
+    of one request on a `device` (see `sim.predict_near.predict_near`; batch, parallelism and the like do not apply).
 
     `set` changes facts by path, such as `accelerator.bandwidth_gb_s` or `engine.host_step_us`. Raises `UserError`.
     """
+    catalogue = Catalogue(None if profiles is None else Path(profiles))
+    if (accelerator is None) == (device is None):
+        raise UserError("give an accelerator or a device, one of them", got=accelerator and (accelerator, device))
+    if device is not None:
+        if set:
+            raise UserError("facts of a device are changed in a file of one's own", got=", ".join(set))
+        return predict_near(
+            catalogue,
+            device=device,
+            model=model,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            precision=precision,
+            engine=engine,
+            technique=technique,
+        )
+    if technique is not None:
+        raise UserError("a technique is for a device", got=technique, next_step="give device")
+    assert accelerator is not None
     deployment = deploy(
-        Catalogue(None if profiles is None else Path(profiles)),
+        catalogue,
         model=model,
         accelerator=accelerator,
         precision=precision,
         kv_precision=kv_precision,
-        engine=engine,
+        engine=engine or "vllm",
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
         expert_parallel=expert_parallel,

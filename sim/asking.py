@@ -56,7 +56,7 @@ def ask_balancer(plane: DataPlane, balancer: Balancer, r: int, pool: PoolState) 
 
 
 def ask_router(plane: DataPlane, world: Any, figures: Any, router: RoutingPolicy, r: int) -> int:
-    """The action that a user's routing function chooses among the feasible ones. Raises `UserError` as `chosen` does."""
+    """The action that a user's function chooses among the feasible ones. Raises `UserError` as `chosen` does."""
     fleet = plane.fleet
     assert fleet is not None
     request, trip = plane.requests[r], plane.trips[r]

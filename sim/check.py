@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.run import prepare
-from sim.scenario import load
+from sim.loading import load
+from sim.resolve import ResolvedPool
+from sim.run import Prepared, prepare
+from sim.workloads.workload import Workload
 
 __all__ = ["check_scenario", "check_screen"]
 
@@ -26,53 +28,93 @@ def check_scenario(
     """What the scenario resolves to. Raises `UserError` for the first thing that is wrong."""
     loaded = load(source, changes=changes)
     prepared = prepare(loaded, seed=seed, trace=trace, requests=requests, time_scale=time_scale)
-    workload, settings = prepared.workload, prepared.pool.settings
-    engine = settings.engine
-    total = workload.prompt_tokens + workload.output_tokens
-    fits = total <= engine.max_model_len
-    provenance = workload.provenance
+    workload, provenance = prepared.workload, prepared.workload.provenance
     return {
         "scenario": loaded.scenario.name,
-        "pool": settings.name,
-        "deployment": prepared.pool.facts.name,
-        "replicas": settings.replicas,
-        "accelerators": settings.replicas * prepared.pool.facts.accelerators_per_replica,
-        "kv_blocks": engine.kv_blocks,
-        "kv_tokens": engine.kv_blocks * engine.block_size,
-        "max_model_len": engine.max_model_len,
+        "pools": [_pool(pool, workload) for pool in prepared.pools],
+        "fleet": _fleet(prepared),
+        "policy": prepared.routing.name if prepared.routing else None,
         "requests": len(workload),
         "prompt_tokens_mean": float(workload.prompt_tokens.mean()),
         "output_tokens_mean": float(workload.output_tokens.mean()),
-        "too_long": int((~fits).sum()),
-        "exceeds_kv": int((fits & (-(-(total - 1) // engine.block_size) > engine.kv_blocks)).sum()),
         "span_s": float(np.max(workload.arrival_s[workload.after < 0], initial=0.0)),
         "rows_read": provenance.rows_read,
         "dropped": dict(provenance.dropped),
-        "notes": list(provenance.notes),
-        "confidence": prepared.pool.facts.confidence,
-        "assumed": list(prepared.pool.facts.assumed),
+        "notes": [*provenance.notes, *prepared.notes],
+    }
+
+
+def _pool(pool: ResolvedPool, workload: Workload) -> dict[str, Any]:
+    settings, engine = pool.settings, pool.settings.engine
+    total = workload.prompt_tokens.astype(np.int64) + workload.output_tokens
+    fits = total <= engine.max_model_len
+    return {
+        "pool": settings.name,
+        "deployment": pool.facts.name,
+        "replicas": settings.started,
+        "most_replicas": settings.replicas,
+        "accelerators": settings.started * pool.facts.accelerators_per_replica,
+        "kv_blocks": engine.kv_blocks,
+        "kv_tokens": engine.kv_blocks * engine.block_size,
+        "max_model_len": engine.max_model_len,
+        "too_long": int((~fits).sum()),
+        "exceeds_kv": int((fits & (-(-(total - 1) // engine.block_size) > engine.kv_blocks)).sum()),
+        "confidence": pool.facts.confidence,
+        "assumed": list(pool.facts.assumed),
+    }
+
+
+def _fleet(prepared: Prepared) -> dict[str, Any] | None:
+    fleet = prepared.fleet
+    if fleet is None:
+        return None
+    return {
+        "devices": fleet.devices,
+        "hubs": fleet.rows - fleet.devices,
+        "groups": fleet.facts["groups"],
+        "networks": fleet.facts["networks"],
+        "tasks": fleet.task_names,
+        "assumed": list(fleet.assumed),
     }
 
 
 def check_screen(result: dict[str, Any]) -> str:
     """One screen."""
-    lines = [
-        f"{result['scenario']}: fine",
-        f"  pool {result['pool']}: {result['replicas']} x {result['deployment']} "
-        f"({result['accelerators']} accelerators)",
-        f"  KV cache {result['kv_blocks']:,} blocks = {result['kv_tokens']:,} tokens a replica; "
-        f"longest request {result['max_model_len']:,} tokens",
+    fleet = result["fleet"]
+    lines = [f"{result['scenario']}: fine"]
+    if fleet is not None:
+        lines.append(f"  fleet {fleet['devices']:,} devices, {fleet['hubs']:,} hubs; policy {result['policy']}")
+        for name, group in fleet["groups"].items():
+            count = f"{group['devices']:,} x " if "devices" in group else ""
+            answers = group.get("answers_with", "no model of its own")
+            lines.append(f"    {name}: {count}{group['device']}, {answers}")
+    for pool in result["pools"]:
+        lines += _pool_lines(pool, with_rejections=fleet is None)
+    lines.append(
         f"  workload {result['requests']:,} requests over {result['span_s']:,.0f} s, "
-        f"{result['prompt_tokens_mean']:,.0f} prompt and {result['output_tokens_mean']:,.0f} output tokens on average",
-    ]
-    lost = result["too_long"] + result["exceeds_kv"]
-    if lost:
-        lines.append(
-            f"  {lost:,} of them will be rejected: {result['too_long']:,} too_long, {result['exceeds_kv']:,} exceeds_kv"
-        )
+        f"{result['prompt_tokens_mean']:,.0f} prompt and {result['output_tokens_mean']:,.0f} output tokens on average"
+    )
     if result["rows_read"]:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in result["dropped"].items()) or "none"
         lines.append(f"  {result['rows_read']:,} rows read, dropped: {dropped}")
     lines += [f"  note: {note}" for note in result["notes"]]
-    lines.append(f"  confidence {result['confidence']}; assumed: {'; '.join(result['assumed']) or 'nothing'}")
+    for pool in result["pools"]:
+        lines.append(f"  confidence {pool['confidence']}; assumed: {'; '.join(pool['assumed']) or 'nothing'}")
+    if fleet is not None:
+        lines.append(f"  the fleet assumes: {'; '.join(fleet['assumed']) or 'nothing'}")
     return "\n".join(lines)
+
+
+def _pool_lines(pool: dict[str, Any], *, with_rejections: bool) -> list[str]:
+    most = f", up to {pool['most_replicas']}" if pool["most_replicas"] > pool["replicas"] else ""
+    lines = [
+        f"  pool {pool['pool']}: {pool['replicas']} x {pool['deployment']} ({pool['accelerators']} accelerators{most})",
+        f"  KV cache {pool['kv_blocks']:,} blocks = {pool['kv_tokens']:,} tokens a replica; "
+        f"longest request {pool['max_model_len']:,} tokens",
+    ]
+    lost = pool["too_long"] + pool["exceeds_kv"]
+    if lost and with_rejections:
+        lines.append(
+            f"  {lost:,} of them will be rejected: {pool['too_long']:,} too_long, {pool['exceeds_kv']:,} exceeds_kv"
+        )
+    return lines

@@ -13,12 +13,12 @@ from typing import Any
 
 from profiles.errors import UserError
 from profiles.reading import load_value
+from sim.loading import LoadedScenario, load
 from sim.results.metrics import interval, summarise
 from sim.run import Prepared, check_count, prepare, run
-from sim.scenario import LoadedScenario, load
 from sim.workloads.workload import Workload
 
-__all__ = ["METRICS", "compare", "parse_variations"]
+__all__ = ["FLEET_METRICS", "METRICS", "compare", "parse_variations"]
 
 # What a comparison reports, as paths into a summary; and whether less is better.
 METRICS: dict[str, bool] = {
@@ -41,6 +41,19 @@ METRICS: dict[str, bool] = {
     "cost_usd_per_1k_requests": True,
     "completed": False,
 }
+FLEET_METRICS: dict[str, bool] = {
+    "share.near": False,
+    "share.edge": False,
+    "share.far": True,
+    "quality_mean": False,
+    "battery_pct_per_day.p50": True,
+    "battery_pct_per_day.p99": True,
+    "throttled_share": True,
+    "device_energy_j_per_request": True,
+    "egress_bytes_per_request": True,
+    "privacy_violations": True,
+}
+"""Those that follow when every run has a fleet."""
 
 
 def parse_variations(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -117,8 +130,9 @@ def compare(
         {"set": combination, "verdicts": [summary["verdict"] for summary in summaries]}
         for combination, summaries in zip(combinations, rows, strict=True)
     ]
+    metrics = [*METRICS, *(FLEET_METRICS if all("share" in s for summaries in rows for s in summaries) else ())]
     for figures, summaries in zip(variants, rows, strict=True):
-        for metric in METRICS:
+        for metric in metrics:
             values = [_at(summary, metric) for summary in summaries]
             figures[metric] = _interval(values)
             if summaries is not rows[0]:

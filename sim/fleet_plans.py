@@ -35,15 +35,11 @@ def fleet_of(
     return resolve_fleet(scenario.fleet, catalogue, models, seed=seed)
 
 
-def plans_of(
-    pools: Sequence[ResolvedPool], fleet: FleetSettings | None, workload: Workload
-) -> tuple[PoolPlan, ...]:
+def plans_of(pools: Sequence[ResolvedPool], fleet: FleetSettings | None, workload: Workload) -> tuple[PoolPlan, ...]:
     """What the plane needs of each pool. A router predicts with the mean lengths of what may go to a pool at all."""
     if fleet is None:
         return tuple(
-            PoolPlan(
-                settings=pool.settings, costs=pool.costs, far=Far(price_usd_per_s=pool.facts.replica_usd_per_s)
-            )
+            PoolPlan(settings=pool.settings, costs=pool.costs, far=Far(price_usd_per_s=pool.facts.replica_usd_per_s))
             for pool in pools
         )
     prompt, output = _mean_lengths(fleet, workload)

@@ -132,7 +132,7 @@ class FleetSpec(Spec):
     """Needed where a group has a `hub_share`."""
     start_hour: Hour = 0.0
     """Local time, the same everywhere, when the run begins."""
-    activity_zipf: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] = 0.8
+    activity_zipf: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] = 0.4
     """Exponent z: the n-th most active device asks n^-z times as often as the first. 0: all alike."""
     estimate_spread: NonNegative = 1.0
     """Standard deviation, in logits, of what a policy takes for a request's difficulty around the true one."""

@@ -65,7 +65,7 @@ def _cumulated(weights: tuple[float, ...], count: int) -> NDArray[np.float64]:
     """Running shares, the last one 1; a hub has no weights and no network."""
     if not weights:
         return np.ones(count)
-    edges = np.cumsum(weights) / np.sum(weights)
+    edges: NDArray[np.float64] = np.cumsum(weights) / np.sum(weights)
     edges[-1] = 1.0
     return edges
 

@@ -5,7 +5,7 @@
     plane.requests["finish"]
 
 `advance` is the only way time passes. Controls (`fail`, `slow`, `set_weather` ...) act at the instant the plane stands
-at. With a fleet, requests come from devices and a policy routes them; without, they arrive at the door of the only pool.
+at. With a fleet, requests come from devices and a policy routes them; without, they arrive at the door of the pool.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class DataPlane:
             self._build(workload, pools, seed)
         except MemoryError:
             raise UserError(
-                f"not enough memory for {len(workload):,} requests, {fleet.rows if fleet else 0:,} devices and hubs, and "
-                f"{sum(plan.settings.replicas for plan in pools):,} replicas",
+                f"not enough memory for {len(workload):,} requests, {fleet.rows if fleet else 0:,} devices and hubs, "
+                f"and {sum(plan.settings.replicas for plan in pools):,} replicas",
                 next_step="simulate fewer of them",
             ) from None
 
@@ -277,10 +277,7 @@ def _check(
         check_pool(settings, name_unit_tokens=workload.name_unit_tokens if len(workload.name_ids) else 0)
         if (settings.balancer == "python") != (settings.name in balancers):
             raise UserError("balancer 'python' and a Python policy go together", got=settings.balancer)
-        if (
-            len(plan.costs.token_s) <= limits.max_num_batched_tokens
-            or len(plan.costs.emit_s) <= limits.max_num_seqs
-        ):
+        if len(plan.costs.token_s) <= limits.max_num_batched_tokens or len(plan.costs.emit_s) <= limits.max_num_seqs:
             raise UserError("the step-cost tables are shorter than the engine's limits")
     if len(pools) > _MOST_POOLS:
         raise UserError("too many pools", got=len(pools), allowed=f"<= {_MOST_POOLS}")

@@ -6,7 +6,7 @@ docs/background/engine-rules.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from profiles.errors import UserError
@@ -63,7 +63,7 @@ class PoolPlan:
 
     settings: PoolSettings
     costs: Any  # sim.plane.StepCosts
-    far: Far = Far()
+    far: Far = field(default_factory=Far)
 
 
 class StepShape(NamedTuple):

@@ -34,7 +34,14 @@ class PoolState:
     """Replicas and books of one pool. `record` is its `sim.kernels.state.POOL`, a place in the world's array."""
 
     def __init__(
-        self, number: int, plan: PoolPlan, record: Any, *, named: bool, unit_tokens: int, shared: dict[str, NDArray[Any]]
+        self,
+        number: int,
+        plan: PoolPlan,
+        record: Any,
+        *,
+        named: bool,
+        unit_tokens: int,
+        shared: dict[str, NDArray[Any]],
     ) -> None:
         self.number = number
         self.plan = plan
@@ -47,8 +54,8 @@ class PoolState:
         record["world"] = shared["world"].ctypes.data
         record["number"] = number
         self._fill(unit_tokens)
-        for i in range(plan.settings.replicas):
-            clear_replica(record, i)
+        for i in np.flatnonzero(self.replicas["up"]):  # the others are cleared at their start: most never touch memory
+            clear_replica(record, int(i))
 
     # -- what there is to see ------------------------------------------------------------------------------------------
 
@@ -104,6 +111,7 @@ class PoolState:
         replicas = self.replicas
         replicas["up"] = np.arange(count) < started
         replicas["retired"] = np.arange(count) >= started
+        replicas["free"] = limits.kv_blocks
         replicas["paid_since"] = np.where(np.arange(count) < started, 0.0, np.nan)
         record["replicas"] = count
         record["up"] = record["reported_up"] = started

@@ -31,7 +31,7 @@ class ResolvedPool:
 
 
 def resolve_pool(name: str, spec: PoolSpec, catalogue: Catalogue, *, most: int = 0) -> ResolvedPool:
-    """Names to facts, memory to KV blocks, the formula to tables. `most` is how many replicas controls may start in all.
+    """Names to facts, memory to KV blocks, the formula to tables. Controls may start up to `most` replicas.
 
     Raises `UserError` for what does not fit.
     """

@@ -11,13 +11,13 @@ import numpy as np
 
 from policies.check import RoutingPolicy, check_policy
 from policies.layout import FEATURE_NAMES, KINDS, Kind
-from policies.policy import load_policy
+from policies.policy import builtin_names, load_policy
 from policies.table import PolicyTable
 from profiles.errors import UserError
 from sim.scenario import RouterSpec
 from sim.user_code import load_function
 
-__all__ = ["PolicySource", "Routing", "resolve_policy"]
+__all__ = ["PolicySource", "Routing", "located", "resolve_policy"]
 
 PolicySource = str | Path | RouterSpec | Mapping[str, Any] | Callable[..., Any]
 
@@ -48,6 +48,15 @@ def resolve_policy(source: PolicySource, *, folder: Path, tasks: Sequence[str]) 
     if not callable(source):
         raise UserError("a policy is a name, a file, a mapping or a function", got=source)
     return _routed(source, ("near", "edge", "cloud"), tasks)
+
+
+def located(source: PolicySource | None) -> PolicySource | None:
+    """The same source; a path relative to the working folder is made absolute, for scenarios have their own."""
+    if isinstance(source, Path) or (isinstance(source, str) and source not in builtin_names()):
+        file = str(source).rpartition(".py:")[0]
+        if (Path(f"{file}.py") if file else Path(source)).exists():
+            return str(Path(source).absolute())
+    return source
 
 
 def _routed(function: Any, actions: Sequence[Kind], tasks: Sequence[str]) -> Routing:

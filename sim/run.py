@@ -20,11 +20,12 @@ from sim.controls.building import crowded, late_controls, pool_size, scenario_co
 from sim.fleet import FleetSettings
 from sim.fleet_facts import demand_of
 from sim.fleet_plans import fleet_of, plans_of
+from sim.loading import LoadedScenario
 from sim.pool import PoolPlan, check_pool
 from sim.resolve import ResolvedPool, resolve_pool
 from sim.results.outcome import Outcome, Slo
 from sim.routing import PolicySource, Routing, resolve_policy
-from sim.scenario import FleetScenario, LoadedScenario
+from sim.scenario import FleetScenario
 from sim.user_code import load_function
 from sim.warm_up import warm_up
 from sim.workloads.checks import check_workload

@@ -39,7 +39,8 @@ import yaml
 import cli
 from profiles import KINDS, Catalogue
 from sim.run import prepare, run
-from sim.scenario import Scenario, load, template
+from sim.loading import load, template
+from sim.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]

@@ -309,7 +309,7 @@ def test_capacity_is_what_a_flood_is_served_at(accelerator: str, prompt: int, ou
     from sim.results.analysis import Analysis
     from sim.results.capacity import capacity_rps
     from sim.run import prepare, run
-    from sim.scenario import load
+    from sim.loading import load
 
     flood = {
         "pools": {"pool": {"deployment": {"model": "llama-3.1-8b", "accelerator": accelerator}}},

@@ -9,7 +9,6 @@ be called so. A scenario names them in `controls:`; `specs` holds its records, `
 from sim.controls.autoscaler import Autoscaler
 from sim.controls.brown_out import BrownOut
 from sim.controls.building import (
-    PoolSize,
     check_controls,
     crowded,
     late_controls,
@@ -31,7 +30,6 @@ __all__ = [
     "NetworkWeather",
     "PolicyRollout",
     "PoolOutage",
-    "PoolSize",
     "PriceChange",
     "ReplicaFailures",
     "WeatherSpells",

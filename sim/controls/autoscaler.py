@@ -37,7 +37,7 @@ class Autoscaler:
     provisioning_s: float = 60.0
     cooldown_s: float = 300.0
     step_out: int | None = None
-    """None: no limit."""
+    """None: no limit; so for step_in."""
     step_in: int | None = 1
     pool: str | None = None
 

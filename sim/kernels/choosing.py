@@ -9,8 +9,8 @@ from policies.features import FEATURE_COUNT, fill, score
 from policies.layout import FEATURE_NAMES
 from sim.kernels.battery import battery_share
 from sim.kernels.draws import uniform
-from sim.kernels.fleet_state import NO_ACTION
 from sim.kernels.figures import action_count, estimated_difficulty, figure_out
+from sim.kernels.fleet_state import NO_ACTION
 from sim.kernels.views import (
     figures_of,
     kind_of,

@@ -145,10 +145,10 @@ def next_arrival(w: Any) -> tuple[float, int, bool]:
 @kernel
 def busy(w: Any) -> bool:
     """Whether any replica has anything ahead of it."""
+    waiting = 0
     for p in range(w.pool_count):
-        if pool_of(w, p).events > 0:
-            return True
-    return False
+        waiting += pool_of(w, p).events
+    return waiting > 0
 
 
 @kernel

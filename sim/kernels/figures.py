@@ -175,9 +175,7 @@ def pool_load(s: Any) -> tuple[int, int]:
 
 
 @kernel
-def figure_pool(
-    w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float
-) -> None:
+def figure_pool(w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float) -> None:
     """A pool, the way included."""
     s = pool_of(w, p)
     trip = trip_of(w, r)

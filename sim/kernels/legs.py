@@ -161,7 +161,7 @@ def enter_pool(w: Any, r: int, p: int, now: float) -> bool:
     """The door of pool p (rules D). Returns whether a Python balancer must choose a replica."""
     s = pool_of(w, p)
     reason = passes_door(s, r)
-    if reason == NO_REASON or reason == NO_REPLICA:
+    if reason in (NO_REASON, NO_REPLICA):
         request = request_of(w, r)
         request.scheduled = np.nan
         request.cached = 0

@@ -169,7 +169,7 @@ def stop_paying(s: Any, i: int, now: float) -> None:
 
 @kernel
 def run_replica(s: Any, i: int, limit: float, most: int) -> int:
-    """Run a replica's events before `limit`, and ENDs at `limit` (rule T1), but no more than `most`. Returns how many."""
+    """Run a replica's events before `limit`, and ENDs at `limit` (T1), but no more than `most`. Returns how many."""
     replica = replica_of(s, i)
     for done in range(most):
         if replica.event == END:

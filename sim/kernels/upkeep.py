@@ -9,9 +9,24 @@ import numpy as np
 from policies.compiled import kernel
 from sim.kernels.answers import has_emitted
 from sim.kernels.legs import enter_pool, finish_early, lose_leg
-from sim.kernels.replica import book_time, clear_replica, collect_lost, drop_event, settle_energy, start_anew, stop_paying
+from sim.kernels.replica import (
+    book_time,
+    clear_replica,
+    collect_lost,
+    drop_event,
+    settle_energy,
+    start_anew,
+    stop_paying,
+)
 from sim.kernels.state import END, FAILED, IDLE, REPLICA_LOST
 from sim.kernels.views import pool_of, replica_of
+
+
+@kernel
+def make_ready(s: Any, i: int) -> None:
+    """Clear a replica that waits for its very first start: until then its memory is not touched."""
+    if replica_of(s, i).fresh == 0:
+        clear_replica(s, i)
 
 
 @kernel
@@ -37,6 +52,7 @@ def fail(w: Any, p: int, i: int, now: float, lost: Any) -> int:
     replica = replica_of(s, i)
     if replica.failed != 0:
         return 0
+    make_ready(s, i)
     if replica.event == END:
         book_time(s, i, now)
     if replica.event != IDLE:
@@ -96,6 +112,7 @@ def start(w: Any, p: int, i: int, now: float) -> None:
     s = pool_of(w, p)
     replica = replica_of(s, i)
     if replica.retired != 0:
+        make_ready(s, i)
         replica.retired = 0
         count_up(s, i, now)
         if np.isnan(replica.paid_since):

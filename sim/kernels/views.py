@@ -1,9 +1,9 @@
 """From addresses to records and rows.
 
 Numba counts references to every array that a function touches, with an atomic instruction each: in this engine that was
-nine tenths of the time. So the kernels pass one record around, `s` of a pool (`sim.kernels.state.POOL`), or `w` of
-the whole run (`WORLD`), which hold the *addresses* of the arrays, and read through them. `sim.plane.DataPlane` owns the arrays and keeps them alive; indices come
-from the engine itself and are not checked.
+nine tenths of the time. So the kernels pass records around, `s` of a pool (`sim.kernels.state.POOL`) or `w` of the
+whole run (`WORLD`), which hold the *addresses* of the arrays, and read through them. `sim.plane.DataPlane` owns the
+arrays and keeps them alive; indices come from the engine itself and are not checked.
 """
 
 from __future__ import annotations

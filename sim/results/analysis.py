@@ -1,7 +1,9 @@
 """What results need of a finished run, each worked out once and on demand.
 
-analysis = Analysis(outcome)
-analysis.timeline
+    analysis = Analysis(outcome)
+    analysis.timeline
+
+The summary, the files and the report of one run share one of these.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compare import METRICS
+from sim.compare import FLEET_METRICS, METRICS
 from sim.results.verdict import VERDICTS
 
 __all__ = ["comparison_screen"]
@@ -21,7 +21,7 @@ def comparison_screen(result: dict[str, Any]) -> str:
         f"{'':<26}" + "".join(f"{head:>{width}}" for head in heads),
         f"{'verdict':<26}" + "".join(f"{_verdicts(one['verdicts']):>{width}}" for one in variants),
     ]
-    for metric in METRICS:
+    for metric in (*METRICS, *(name for name in FLEET_METRICS if name in variants[0])):
         lines.append(f"{metric:<26}" + "".join(f"{_cell(one, metric):>{width}}" for one in variants))
     lines += ["", "mean ± half of the 95 % interval over the seeds; * differs from the first column (paired, 95 %)"]
     return "\n".join(lines)

@@ -57,10 +57,9 @@ class Sums:
     @classmethod
     def of(cls, groups: int) -> Sums:
         """Nothing yet."""
-        counts = [np.zeros(groups, np.int64) for _ in range(3)]
-        amounts = [np.zeros(groups) for _ in range(3)]
-        tables = [np.zeros((groups, inner), np.int64) for inner in (len(_STATES), len(TIERS))]
-        return cls(*tables, *counts, *amounts)
+        by_state, by_tier = (np.zeros((groups, inner), np.int64) for inner in (len(_STATES), len(TIERS)))
+        measured, good, right = (np.zeros(groups, np.int64) for _ in range(3))
+        return cls(by_state, by_tier, measured, good, right, np.zeros(groups), np.zeros(groups), np.zeros(groups))
 
 
 def usd_rates(analysis: Analysis) -> tuple[Floats, Floats]:

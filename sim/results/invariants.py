@@ -164,7 +164,7 @@ def _tokens(run: Run) -> Finding:
 
 
 def _answered_by_pools(answers: Answers) -> Bools:
-    return (answers.tier != NOWHERE) & (answers.tier != AT_NEAR) & (answers.pool >= 0)
+    return np.asarray((answers.tier != NOWHERE) & (answers.tier != AT_NEAR) & (answers.pool >= 0))
 
 
 def _timers(run: Run) -> Finding:

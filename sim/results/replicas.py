@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ def _overtime(replicas: NDArray[Any], span_s: float) -> Floats:
     return np.where(ended, np.maximum(0.0, replicas["event_s"] - span_s), 0.0)
 
 
-class Bins(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Bins:
     """Equal bins from 0 to the end of the run; the last one ends with it."""
 
     width_s: float

@@ -23,7 +23,7 @@ from sim.results.outcome import Outcome
 from sim.results.report_charts import Series, bar_chart, cdf_chart, line_chart
 from sim.results.report_fleet import Baselines, fleet_section, outages_of
 from sim.results.report_tables import html_table
-from sim.results.words import count, duration, figure, percent
+from sim.results.words import count, duration, figure, money, percent
 from sim.workloads.workload import Workload
 
 __all__ = ["Baselines", "report_html", "workload_sha256"]
@@ -91,7 +91,7 @@ def _figures(s: Summary) -> str:
     cost = s["cost_usd_per_1k_requests"]
     pairs = [
         ("GPUs", count(s["accelerators"])),
-        ("per 1k requests", "-" if cost is None else f"${cost:,.2f}" if cost >= 0.1 else f"${cost:.2g}"),
+        ("per 1k requests", money(cost)),
         ("energy per request", figure(s["energy_j_per_request"], "J")),
         ("served", figure(s["served_rps"], "req/s")),
         ("output", figure(s["throughput_tok_s"], "tok/s")),

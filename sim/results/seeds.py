@@ -19,7 +19,7 @@ _T95 = (
 )  # fmt: skip
 _T95_NORMAL = 1.95996
 
-_WORDS = ("deployment", "confidence", "workload", "workload_sha256")  # the same for every seed
+_WORDS = ("deployment", "confidence", "workload", "workload_sha256", "policy")  # the same for every seed
 _LISTS = ("assumed", "notes", "broken_invariants")  # the union
 _LEFT_OUT = ("replicas", "seed", "slo", "verdict", "verdict_reason", "binding_constraint", *VOLATILE)
 
@@ -85,6 +85,9 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _merge(values: list[Any]) -> Any:
+    if any(isinstance(value, str) for value in values):
+        verdicts = [value for value in values if value in VERDICTS]
+        return max(verdicts, key=VERDICTS.index) if verdicts else next(value for value in values if value is not None)
     groups = [value for value in values if isinstance(value, Mapping)]
     if not groups:
         return interval(values)

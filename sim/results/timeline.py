@@ -74,8 +74,7 @@ def mean_number(start_s: Floats, end_s: Floats, *, since_s: float, until_s: floa
 
 def area_in_bins(start_s: Floats, end_s: Floats, *, width_s: float, bins: int, weight: Floats | None = None) -> Floats:
     """Seconds that the intervals [start_s, end_s) spend in each bin, times their weights, summed."""
-    first = np.minimum((start_s / width_s).astype(np.int64), bins - 1)
-    last = np.minimum((end_s / width_s).astype(np.int64), bins - 1)
+    first, last = _bin_of(start_s, width_s, bins), _bin_of(end_s, width_s, bins)
     each = np.ones(len(start_s)) if weight is None else weight
     net = np.bincount(first, each, bins) - np.bincount(last, each, bins)
     at_left_edge = np.cumsum(net) - net
@@ -113,8 +112,7 @@ def build_timeline(plane: DataPlane, answers: Answers | None = None) -> Timeline
         lost += _count(finish[~completed], width, count)
         tokens += _tokens(r, np.flatnonzero(completed), width, count)
         if answers is not None:
-            at = np.minimum((arrival / width).astype(np.int64), count - 1)
-            both = answers.tier[part].astype(np.int64) * count + at
+            both = answers.tier[part].astype(np.int64) * count + _bin_of(arrival, width, count)
             tiers += np.bincount(both, minlength=tiers.size).reshape(tiers.shape)
     booked = [booked_in(pool, bins) for pool in plane.pools]
     replicas = sum(pool.pool.replicas for pool in plane.pools)
@@ -140,8 +138,12 @@ def _sum(booked: list[NDArray[Any]], name: str, bins: int) -> Floats:
     return np.sum([pool[name] for pool in booked], axis=0) if booked else np.zeros(bins)
 
 
+def _bin_of(instants: Floats, width: float, bins: int) -> Ints:
+    return np.minimum((instants / width).astype(np.int64), bins - 1)
+
+
 def _count(instants: Floats, width: float, bins: int) -> Ints:
-    return np.bincount(np.minimum((instants / width).astype(np.int64), bins - 1), minlength=bins)
+    return np.bincount(_bin_of(instants, width, bins), minlength=bins)
 
 
 def _tokens(requests: NDArray[Any], completed: Ints, width: float, bins: int) -> Floats:
@@ -150,11 +152,5 @@ def _tokens(requests: NDArray[Any], completed: Ints, width: float, bins: int) ->
     seconds = finish - first
     rate = np.where(seconds > 0.0, (output - 1) / np.where(seconds > 0.0, seconds, 1.0), 0.0)
     at_once = np.where(seconds > 0.0, 1, output)
-    return area_in_bins(first, finish, width_s=width, bins=bins, weight=rate) + _count_tokens(
-        first, at_once, width, bins
-    )
-
-
-def _count_tokens(instants: Floats, tokens: Ints, width: float, bins: int) -> Floats:
-    at = np.minimum((instants / width).astype(np.int64), bins - 1)
-    return np.bincount(at, tokens, bins)
+    spread = area_in_bins(first, finish, width_s=width, bins=bins, weight=rate)
+    return np.asarray(spread + np.bincount(_bin_of(first, width, bins), at_once, bins))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "duration", "figure", "percent"]
+__all__ = ["count", "duration", "figure", "money", "percent"]
 
 
 def count(n: int | None) -> str:
@@ -42,3 +42,8 @@ def duration(seconds: float | None) -> str:
         if 0 < abs(seconds) < limit:
             return figure(seconds * factor, unit)
     return "0 s" if seconds == 0 else f"{seconds / 3600:,.1f} h"
+
+
+def money(usd: float | None) -> str:
+    """$1.23, or two significant digits of less than ten cents."""
+    return "-" if usd is None else f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.2g}"
