@@ -15,6 +15,7 @@ import sys
 import textwrap
 import typing
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,17 @@ from words import PROFILE_WORDS, WORDS
 
 import cli
 import nearfar
-from policies import ReplicaView, RequestView
+from policies import ActionView, DeviceView, ReplicaView, RequestView
+from policies.layout import FEATURES, LAYOUT_VERSION
+from policies.layout import KINDS as ACTIONS
+from policies.policy import Policy, builtin_names, load_policy
 from profiles import CONFIDENCES, KINDS, Catalogue, Record
 from profiles.screens import list_records
 from sim import controls
+from sim.controls.specs import ControlSpec
 from sim.results.columns import metrics_markdown
 from sim.results.invariants import invariants_markdown
-from sim.scenario import Scenario
+from sim.scenario import FleetScenario, PoolScenario
 from sim.workloads import trace_layouts
 from sim.workloads.distributions import NO_LIMIT
 from sim.workloads.trace_layouts import LAYOUTS
@@ -192,7 +197,27 @@ def comments(record: type[BaseModel]) -> dict[str, str]:
     return found
 
 
+def attribute_docs(cls: type) -> dict[str, str]:
+    """The docstrings below the fields of a class that is no pydantic record."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        if one is object or one.__module__ == "builtins":
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0].body  # type: ignore[attr-defined]
+        for node, after in pairwise(body):
+            if (
+                isinstance(node, ast.AnnAssign)
+                and isinstance(node.target, ast.Name)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+                and isinstance(after.value.value, str)
+            ):
+                found[node.target.id] = " ".join(after.value.value.split())
+    return found
+
+
 _used_words: set[str] = set()
+_wordless: set[str] = set()
 
 
 def _meaning(record: type[BaseModel], name: str, notes: dict[str, str]) -> str:
@@ -206,7 +231,10 @@ def _meaning(record: type[BaseModel], name: str, notes: dict[str, str]) -> str:
             return WORDS[key]
     if name == "kind" and not issubclass(record, Record):
         return "Which of the alternatives this is."
-    return PROFILE_WORDS.get(name, "")
+    if name not in PROFILE_WORDS or not issubclass(record, Record):
+        _wordless.add(f"{record.__name__}.{name}")
+        return ""
+    return PROFILE_WORDS[name]
 
 
 def record_section(record: type[BaseModel], *, level: int = 2) -> str:
@@ -215,6 +243,8 @@ def record_section(record: type[BaseModel], *, level: int = 2) -> str:
     rows = []
     for name, field in record.model_fields.items():
         kind = _shape(schema["properties"][name], schema.get("$defs", {}))
+        if field.annotation == tuple[ControlSpec, ...]:
+            kind = "list of [controls](#controls)"
         rows.append((f"`{name}`", kind, _default(field), _meaning(record, name, notes)))
     title = f"{'#' * level} {record.__name__}\n\n"
     return title + prose(record.__doc__) + "\n" + table(("field", "type", "default", "meaning"), rows)
@@ -229,6 +259,8 @@ def _default(field: Any) -> str:
     value = getattr(value, "value", value)  # a constant
     if isinstance(value, BaseModel):
         return "its defaults"
+    if isinstance(value, tuple) and value:
+        return f"`[{', '.join(map(str, value))}]`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, int | float) else f"`{value}`" if value else ""
@@ -246,6 +278,9 @@ def _shape(node: dict[str, Any], defs: dict[str, Any]) -> str:
         return f"`{node['const']}`"
     if "enum" in node:
         return ", ".join(f"`{value}`" for value in node["enum"])
+    if "prefixItems" in node:
+        shapes = dict.fromkeys(_shape(one, defs) for one in node["prefixItems"])
+        return f"{len(node['prefixItems'])} times {' or '.join(shapes)}"
     if node.get("type") == "array":
         items = node.get("items", {})
         return f"list of {_shape(items, defs)}" if items else "list"
@@ -265,14 +300,49 @@ def _bounds(node: dict[str, Any]) -> str:
 
 
 def scenario_page() -> str:
-    parts = [
-        "# Scenario\n",
-        "A scenario is one YAML file. `nearfar init` writes a commented one, `nearfar check` judges yours, and `--set "
-        "PATH=VALUE` changes any value below for one run: `--set pools.cloud.replicas=4`. Keys that are not in these "
-        "tables are refused.\n",
-    ]
-    parts += [record_section(record) for record in used_records(Scenario)]
+    records = list(dict.fromkeys([*used_records(PoolScenario), *used_records(FleetScenario)]))
+    of = {
+        record: (
+            "The scenario" if record in (PoolScenario, FleetScenario)
+            else "Fleet" if record.__module__ == "sim.fleet_spec"
+            else "Workload of a fleet" if record.__module__ == "sim.workloads.fleet_spec"
+            else "Controls" if record.__module__ == "sim.controls.specs"
+            else "Workload without a fleet" if record.__module__.startswith("sim.workloads")
+            else "Pools, SLO, routing"
+        )
+        for record in records
+    }  # fmt: skip
+    parts = [_SCENARIO]
+    for title, words in _SCENARIO_PARTS.items():
+        parts.append(f"## {title}\n\n{words}\n" if words else f"## {title}\n")
+        parts += [record_section(record, level=3) for record in records if of[record] == title]
     return "\n".join(parts)
+
+
+_SCENARIO = """\
+# Scenario
+
+A scenario is one YAML file. `nearfar init` writes a commented one, `nearfar check` judges yours, and `--set
+PATH=VALUE` changes any value below for one run: `--set pools.cloud.replicas=4`. Keys that are not in these tables are
+refused.
+
+With `fleet` it is a [FleetScenario](#fleetscenario): devices ask, and a policy chooses among them, their hubs and any
+number of pools. Without, it is a [PoolScenario](#poolscenario): requests arrive at the door of one pool.
+
+`extends: other.yaml` takes everything from another scenario, relative to this file, and changes what is given here:
+mappings merge key by key, lists and values are replaced. Other relative paths refer to the folder of the file that you
+name on the command line.
+"""
+
+_SCENARIO_PARTS = {
+    "The scenario": "",
+    "Pools, SLO, routing": "",
+    "Fleet": "How to [describe a fleet](../howto/describe-a-fleet.md); [what the figures "
+    "mean](../background/fleet-rules.md).",
+    "Workload of a fleet": "",
+    "Workload without a fleet": "",
+    "Controls": "What happens meanwhile; how effects compose: [write a control](../howto/write-a-control.md).",
+}
 
 
 def profiles_page() -> str:
@@ -297,6 +367,61 @@ def profiles_page() -> str:
         parts.append(table(("name", "confidence", "source"), rows))
     return "\n".join(parts)
 
+
+def policies_page() -> str:
+    parts = [_POLICIES.format(version=LAYOUT_VERSION)]
+    features = [(str(i), f"`{one.name}`", one.unit, one.meaning) for i, one in enumerate(FEATURES)]
+    parts.append(table(("place", "feature", "unit", "meaning"), features))
+    parts.append("## Kinds of actions\n")
+    parts.append(table(("kind", "means"), [(f"`{kind}`", _ACTION_WORDS[kind]) for kind in ACTIONS]))
+    parts.append("A policy uses the kinds in its `actions`; a request that allows none of them fails, `no_target`.\n")
+    parts.append("## A policy file\n")
+    parts.append(record_section(Policy, level=3))
+    parts.append("## Built-in\n")
+    parts.append("`--policy NAME`. Numbers that are tiny break ties.\n")
+    for name in builtin_names():
+        policy = load_policy(name)
+        parts.append(f"### {name}\n\n{policy.description[0].upper()}{policy.description[1:]}.\n")
+        parts.append(f"Actions: {', '.join(policy.actions)}.\n")
+        rows = [(f"`{feature}`", f"{weight:.9f}".rstrip("0").rstrip(".")) for feature, weight in policy.weights.items()]
+        parts.append(table(("feature", "weight"), rows))
+        if policy.scenes:
+            scenes = [
+                (f"`{task}`", ", ".join(f"{kind} {weight:g}" for kind, weight in scene.items()))
+                for task, scene in policy.scenes.items()
+            ]
+            parts.append(table(("scene", "added to the score of"), scenes))
+    return "\n".join(parts)
+
+
+_POLICIES = """\
+# Policies
+
+A routing policy chooses, for every request of a fleet, among the actions that are possible. It is a built-in's name, a
+YAML file, a mapping, or a function in Python: [choose a policy](../howto/choose-a-policy.md). Of the possible actions
+the one with the largest score wins, among equals the first in the order near, hub, pools, cascades, hedges:
+
+```text
+score[action] = sum over the features: weight × feature(request, device, network, action)
+              + scene[task of the request][kind of the action]
+```
+
+What is possible at all is no matter of weights: privacy, modality, lengths, battery, connection and replicas are masks
+([rule W2](../background/fleet-rules.md#where-to)). How the features are computed: rules W4 and W5.
+
+## Features
+
+Layout {version}. A policy file says for which layout its weights are (`layout: {version}`); a file for another one is
+refused, because a weight must not come to mean something else.
+"""
+
+_ACTION_WORDS = {
+    "near": "on the asking device",
+    "edge": "on the household's hub, or in a pool of tier edge",
+    "cloud": "in a pool of tier cloud",
+    "cascade": "on the device first; in a pool, when the answer inspires too little confidence",
+    "hedge": "on the device and in a pool at once; the first token wins",
+}
 
 _CONFIDENCE_WORDS = (
     "a published datasheet, configuration or measurement",
@@ -334,8 +459,11 @@ def function_section(name: str, function: Callable[..., Any]) -> str:
 
 def class_section(name: str, cls: type) -> str:
     parts = [f"## {name}\n\n{prose(cls.__doc__)}"]
-    fields = inspect.get_annotations(cls)
-    if fields:
+    fields, docs = inspect.get_annotations(cls), attribute_docs(cls)
+    if fields and docs:
+        rows = [(f"`{field}`", str(kind), docs.get(field, "")) for field, kind in fields.items()]
+        parts.append(table(("field", "type", "meaning"), rows))
+    elif fields:
         parts.append(table(("field", "type"), [(f"`{field}`", str(kind)) for field, kind in fields.items()]))
     for member, value in vars(cls).items():
         if member.startswith("_") and member != "__init__":
@@ -364,8 +492,11 @@ def python_page() -> str:
     parts.append("## Built-in controls\n\nIn `sim.controls`; see [write a control](../howto/write-a-control.md).\n")
     kinds = [getattr(controls, name) for name in controls.__all__]
     parts += [class_section(kind.__name__, kind) for kind in kinds if inspect.isclass(kind)]
-    parts.append("## What a policy gets\n\nSee [write a policy](../howto/write-a-policy.md).\n")
-    parts += [class_section("RequestView", RequestView), class_section("ReplicaView", ReplicaView)]
+    parts.append("## What a policy gets\n\nIn `policies`. A balancer gets a request and replicas: [write a "
+                 "policy](../howto/write-a-policy.md). A router gets a request, its device and the possible actions: "
+                 "[choose a policy](../howto/choose-a-policy.md).\n")  # fmt: skip
+    views = (RequestView, ReplicaView, DeviceView, ActionView)
+    parts += [class_section(view.__name__, view) for view in views]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
@@ -446,6 +577,7 @@ def pages() -> dict[Path, str]:
         "reference/cli.md": HEAD + cli_page(),
         "reference/scenario.md": HEAD + scenario_page(),
         "reference/profiles.md": HEAD + profiles_page(),
+        "reference/policies.md": HEAD + policies_page(),
         "reference/python-api.md": HEAD + python_page(),
         "reference/traces.md": HEAD + traces_page(),
         "metrics.md": metrics_markdown(),
@@ -453,6 +585,8 @@ def pages() -> dict[Path, str]:
     }
     if superfluous := sorted(set(WORDS) - _used_words):
         raise SystemExit(f"docs/generate.py: the code describes these itself, or knows them no more: {superfluous}")
+    if _wordless:
+        raise SystemExit(f"docs/generate.py: nothing says what these mean: {sorted(_wordless)}")
     return {DOCS / name: re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n" for name, text in made.items()}
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from profiles.errors import UserError
 from profiles.reading import load_value
+from sim.controls.specs import FlashCrowdSpec
 from sim.loading import LoadedScenario, load
 from sim.results.metrics import interval, summarise
+from sim.routing import PolicySource, located
 from sim.run import Prepared, check_count, prepare, run
+from sim.scenario import FleetScenario
 from sim.workloads.workload import Workload
 
 __all__ = ["FLEET_METRICS", "METRICS", "compare", "parse_variations"]
@@ -72,15 +75,14 @@ def parse_variations(texts: Sequence[str]) -> dict[str, list[Any]]:
         if path.strip() in variations:
             raise UserError("a path is varied twice", got=path.strip(), next_step="give all its values at once")
         variations[path.strip()] = parts
-    if not variations:
-        raise UserError("nothing to compare", next_step="give --vary path=a,b")
     return variations
 
 
 def compare(
     source: str | Path | Mapping[str, Any] | None,
     *,
-    vary: Mapping[str, Sequence[Any]],
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    policies: Sequence[PolicySource] = (),
     seeds: int = 5,
     seed: int | None = None,
     set: Mapping[str, Any] | None = None,
@@ -89,7 +91,7 @@ def compare(
     time_scale: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Run every combination of `vary` (path -> values) at `seeds` seeds.
+    """Run every combination of `vary` (path -> values) and `policies` (of a fleet) at `seeds` seeds.
 
     Returns `variants`: per variant its `set` values, `verdicts`, and per metric `{mean, low, high}` (95 %), and for all
     but the first `difference` to the first: `{mean, low, high}` of the paired differences. Raises `UserError`.
@@ -97,18 +99,22 @@ def compare(
     check_count("seeds", seeds)
     if seed is not None:
         check_count("seed", seed, least=0, most=2**63 - 1)
-    paths = list(vary)
-    _check_variations(vary, set or {}, trace=trace, requests=requests)
-    combinations = [dict(zip(paths, values, strict=True)) for values in itertools.product(*vary.values())]
-    loaded = [load(source, changes={**(set or {}), **combination}) for combination in combinations]
-    first = loaded[0].scenario.seed if seed is None else seed
+    vary = vary or {}
+    _check_variations(vary, set or {}, policies, trace=trace, requests=requests)
+    variants = [
+        _Variant(load(source, changes={**(set or {}), **changes}), changes, located(policy))
+        for policy in policies or (None,)
+        for changes in (dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values()))
+    ]
+    first = variants[0].loaded.scenario.seed if seed is None else seed
     workloads: dict[str, Workload] = {}  # of one seed: variants that ask the same share it
 
-    def ready(variant: LoadedScenario, seed: int) -> Prepared:
-        asks = variant.scenario.workload.model_dump_json()
+    def ready(variant: _Variant, seed: int) -> Prepared:
+        asks = variant.asks
         prepared = prepare(
-            variant,
+            variant.loaded,
             seed=seed,
+            policy=variant.policy,
             trace=trace,
             requests=requests,
             time_scale=time_scale,
@@ -117,21 +123,23 @@ def compare(
         workloads[asks] = prepared.workload
         return prepared
 
-    for variant in loaded:  # all of them first: a mistake in the last is told before the first has run
-        ready(variant, first)
-    rows: list[list[dict[str, Any]]] = [[] for _ in loaded]
+    named = [  # all of them first: a mistake in the last is told before the first has run
+        variant.changes | ({"policy": routing.name} if (routing := ready(variant, first).routing) and policies else {})
+        for variant in variants
+    ]
+    rows: list[list[dict[str, Any]]] = [[] for _ in variants]
     for k in range(seeds):
-        for summaries, variant in zip(rows, loaded, strict=True):
+        for summaries, variant in zip(rows, variants, strict=True):
             summaries.append(summarise(run(ready(variant, first + k))))
             if progress is not None:
                 progress(sum(map(len, rows)), len(rows) * seeds)
         workloads.clear()
-    variants: list[dict[str, Any]] = [
-        {"set": combination, "verdicts": [summary["verdict"] for summary in summaries]}
-        for combination, summaries in zip(combinations, rows, strict=True)
+    compared: list[dict[str, Any]] = [
+        {"set": changes, "verdicts": [summary["verdict"] for summary in summaries]}
+        for changes, summaries in zip(named, rows, strict=True)
     ]
     metrics = [*METRICS, *(FLEET_METRICS if all("share" in s for summaries in rows for s in summaries) else ())]
-    for figures, summaries in zip(variants, rows, strict=True):
+    for figures, summaries in zip(compared, rows, strict=True):
         for metric in metrics:
             values = [_at(summary, metric) for summary in summaries]
             figures[metric] = _interval(values)
@@ -140,11 +148,28 @@ def compare(
                 pairs = [None if a is None or b is None else a - b for a, b in zip(values, base, strict=True)]
                 figures.setdefault("difference", {})[metric] = _interval(pairs)
     return {
-        "scenario": loaded[0].scenario.name,
-        "vary": {path: list(values) for path, values in vary.items()},
+        "scenario": variants[0].loaded.scenario.name,
+        "vary": {path: list(values) for path, values in vary.items()}
+        | ({"policy": list(dict.fromkeys(changes["policy"] for changes in named))} if policies else {}),
         "seeds": [first + k for k in range(seeds)],
-        "variants": variants,
+        "variants": compared,
     }
+
+
+class _Variant(NamedTuple):
+    """A scenario as it is compared: what was changed in it, and who routes, if not its own policy."""
+
+    loaded: LoadedScenario
+    changes: dict[str, Any]
+    policy: PolicySource | None
+
+    @property
+    def asks(self) -> str:
+        """What its requests depend on, beside the seed."""
+        scenario = self.loaded.scenario
+        fleet = scenario.fleet.model_dump_json() if isinstance(scenario, FleetScenario) else ""
+        crowds = [spec.model_dump_json() for spec in scenario.controls if isinstance(spec, FlashCrowdSpec)]
+        return "\n".join([scenario.workload.model_dump_json(), fleet, *crowds])
 
 
 _DRAWN = ("workload.arrivals", "workload.prompt_tokens", "workload.output_tokens", "workload.duration_s")
@@ -152,9 +177,21 @@ _COUNTS = ("workload.requests", "workload.trace.requests", "workload.duration_s"
 
 
 def _check_variations(
-    vary: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], *, trace: Path | None, requests: int | None
+    vary: Mapping[str, Sequence[Any]],
+    fixed: Mapping[str, Any],
+    policies: Sequence[PolicySource],
+    *,
+    trace: Path | None,
+    requests: int | None,
 ) -> None:
     """Refuse what would compare a scenario with itself, or runs that do not share their seeds."""
+    if not vary and not policies:
+        raise UserError("nothing to compare", next_step="give --vary path=a,b, or --policy A --policy B")
+    if policies and ("policy" in vary or "policy" in fixed):
+        raise UserError("the policy is given twice", next_step="give policies in one way only")
+    for n, policy in enumerate(policies):
+        if policy in policies[:n]:
+            raise UserError("a policy is compared with itself", got=policy)
     for path, values in vary.items():
         if isinstance(values, str) or not len(values):
             raise UserError("a variation needs a list of values", got=values, next_step=f"give {path}=value,value")

@@ -110,7 +110,7 @@ class PoolState:
         started = count if settings.started < 0 else min(settings.started, count)
         replicas = self.replicas
         replicas["up"] = np.arange(count) < started
-        replicas["retired"] = np.arange(count) >= started
+        replicas["retired"] = replicas["off"] = np.arange(count) >= started
         replicas["free"] = limits.kv_blocks
         replicas["paid_since"] = np.where(np.arange(count) < started, 0.0, np.nan)
         record["replicas"] = count

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from policies.policy import load_policy
 from policies.table import PolicyTable
 from profiles import Catalogue, UserError
-from sim.controls.building import crowded, late_controls, pool_size, scenario_controls
+from sim.controls.building import check_controls, crowded, late_controls, pool_size, scenario_controls
+from sim.controls.specs import PolicyRolloutSpec
 from sim.fleet import FleetSettings
 from sim.fleet_facts import demand_of
 from sim.fleet_plans import fleet_of, plans_of
@@ -95,6 +97,11 @@ def prepare(
         time_scale=time_scale,
         progress=None if progress is None else lambda rows: progress(rows, 0),
     )
+    check_controls(
+        scenario.controls,
+        pools=scenario.pools,
+        regions=scenario.fleet.regions if isinstance(scenario, FleetScenario) else None,
+    )
     catalogue = Catalogue(loaded.folder / scenario.profiles if scenario.profiles else None)
     pools = tuple(
         resolve_pool(name, spec, catalogue, most=pool_size(name, spec.replicas, scenario.controls).replicas)
@@ -113,6 +120,8 @@ def prepare(
         routing = resolve_policy(
             scenario.policy if policy is None else policy, folder=loaded.folder, tasks=fleet.task_names
         )
+        if routing.router is not None and any(isinstance(one, PolicyRolloutSpec) for one in scenario.controls):
+            raise UserError("a policy-rollout cannot follow a policy written in Python", got=routing.name)
         policy = None
     elif workload is None:
         workload = build_workload(scenario.workload, **draws._asdict())
@@ -134,7 +143,7 @@ def prepare(
         routing=routing,
         resolved=_resolved(loaded, draws, policy=routing.name if routing else None, given=given),
         notes=(
-            *late_controls(scenario.controls, float(workload.arrival_s.max())),
+            *(() if (workload.after >= 0).any() else late_controls(scenario.controls, float(workload.arrival_s.max()))),
             *(routing.notes if routing else ()),
         ),
     )
@@ -255,7 +264,7 @@ def _controls(
 
     def table(name: str) -> PolicyTable:
         assert fleet is not None
-        return resolve_policy(name, folder=loaded.folder, tasks=fleet.task_names).table
+        return load_policy(name, folder=loaded.folder).table(fleet.task_names)
 
     return scenario_controls(
         loaded.scenario.controls,

@@ -171,7 +171,7 @@ class World(simpy.Environment):
 
     def _guarded(self, control: Control) -> Generator[simpy.Event, Any, None]:
         """The control's process; what goes wrong in the user's code is told as such."""
-        name = getattr(control, "__name__", "control")
+        name = getattr(control, "__name__", type(control).__name__)
         try:
             process = control(self)
         except (Exception, SystemExit) as error:

@@ -36,9 +36,9 @@ from sim.controls import (
 from sim.controls.specs import ControlSpec
 from sim.fleet import Far, FleetSettings, NetworkClass, RowKind, TaskKind
 from sim.kernels import state
+from sim.loading import load
 from sim.plane import DataPlane
 from sim.pool import Balancer, EngineSettings, PoolPlan, PoolSettings
-from sim.loading import load
 from sim.workloads.fleet_spec import FleetWorkloadSpec
 from sim.workloads.workload import Asked
 from sim.world import Control, World

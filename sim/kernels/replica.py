@@ -155,6 +155,21 @@ def leave_books(s: Any, i: int, now: float) -> None:
     s.outstanding -= 1
     if replica.retired != 0 and replica.outstanding == 0:
         stop_paying(s, i, now)
+        book_off(s, i, now)
+
+
+@kernel
+def book_off(s: Any, i: int, now: float) -> None:
+    """Book the time in which replica i is failed, or retired and empty."""
+    replica = replica_of(s, i)
+    off = 1 if replica.failed != 0 or (replica.retired != 0 and replica.outstanding == 0) else 0
+    if off == replica.off:
+        return
+    replica.off = off
+    if off != 0:
+        replica.down_since = now
+    else:
+        replica.down_s += now - replica.down_since
 
 
 @kernel

@@ -139,6 +139,7 @@ REPLICA = np.dtype(
         ("energy_mark", "f8"),  # joules per token, summed over the batches so far
         ("energy_j", "f8"),
         ("busy_s", "f8"),
+        ("off", "i8"),  # failed, or retired and empty: computes nothing
         ("down_since", "f8"),
         ("down_s", "f8"),
         ("blocked_kv_s", "f8"),

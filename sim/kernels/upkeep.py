@@ -10,6 +10,7 @@ from policies.compiled import kernel
 from sim.kernels.answers import has_emitted
 from sim.kernels.legs import enter_pool, finish_early, lose_leg
 from sim.kernels.replica import (
+    book_off,
     book_time,
     clear_replica,
     collect_lost,
@@ -31,18 +32,12 @@ def make_ready(s: Any, i: int) -> None:
 
 @kernel
 def count_up(s: Any, i: int, now: float) -> None:
-    """Set whether replica i gets requests, and book the time in which it does not."""
+    """Set whether replica i gets requests (rule X1), and book the time in which it computes nothing."""
     replica = replica_of(s, i)
     up = 1 if replica.failed == 0 and replica.retired == 0 else 0
-    if up == replica.up:
-        return
+    s.up += up - replica.up
     replica.up = up
-    if up != 0:
-        s.up += 1
-        replica.down_s += now - replica.down_since
-    else:
-        s.up -= 1
-        replica.down_since = now
+    book_off(s, i, now)
 
 
 @kernel

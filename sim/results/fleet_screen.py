@@ -14,6 +14,7 @@ from sim.results.screen_rows import (
     row_line,
     seeds_lines,
     speed_lines,
+    warm_up_lines,
     workload_text,
     wrapped_lines,
 )
@@ -48,6 +49,7 @@ def fleet_screen(summary: Mapping[str, Any]) -> str:
         row_line("requests", counts_text(s)),
         *lost_lines(s),
         *_no_target(s),
+        *warm_up_lines(s),
         row_line("rates", f"{figure(s['served_rps'], 'requests/s')} served, {duration(s['span_s'])} simulated"),
     ]  # fmt: skip
     below = [

@@ -22,7 +22,7 @@ _MOST_BINS, _NARROWEST_S = 512, 1 / 64  # where there is no pool that books anyt
 
 def up_seconds(replicas: NDArray[Any], span_s: float) -> Floats:
     """How long each replica was up between 0 and the end of the run."""
-    since = np.where(replicas["up"] == 0, np.maximum(0.0, span_s - replicas["down_since"]), 0.0)
+    since = np.where(replicas["off"] != 0, np.maximum(0.0, span_s - replicas["down_since"]), 0.0)
     return np.asarray(np.maximum(0.0, span_s - replicas["down_s"] - since))
 
 

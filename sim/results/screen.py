@@ -14,6 +14,7 @@ from sim.results.screen_rows import (
     row_line,
     seeds_lines,
     speed_lines,
+    warm_up_lines,
     workload_text,
     wrapped_lines,
 )
@@ -39,7 +40,7 @@ def screen(summary: Mapping[str, Any]) -> str:
              f"{figure(s['energy_j_per_request'], 'J')} per request"),
         row_line("requests", counts_text(s)),
         *lost_lines(s),
-        *([row_line("warm-up", f"{count(s['trimmed'])} requests left out of latencies and SLO")] if s["trimmed"] else []),
+        *warm_up_lines(s),
         row_line("rates", f"{figure(s['served_rps'], 'requests/s')} served, "
              f"{figure(s['throughput_tok_s'], 'output tokens/s')}, {duration(s['span_s'])} simulated"),
         *([row_line("SLO", _slo(s))] if s["slo_attainment"] is not None else []),

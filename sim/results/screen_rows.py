@@ -10,7 +10,7 @@ from sim.results.words import count, duration, figure
 
 __all__ = [
     "WIDTH", "counts_text", "listed_lines", "lost_lines", "offered_text", "row_line", "seeds_lines", "speed_lines",
-    "workload_text", "wrapped_lines",
+    "warm_up_lines", "workload_text", "wrapped_lines",
 ]  # fmt: skip
 
 WIDTH = 100
@@ -45,9 +45,14 @@ def counts_text(s: Mapping[str, Any]) -> str:
 def lost_lines(s: Mapping[str, Any]) -> list[str]:
     """What requests were lost to."""
     reasons = {k: n for group in ("rejected_by", "abandoned_by", "failed_by") for k, n in s[group].items() if n}
-    return (
-        [row_line("  lost to", ", ".join(f"{reason} {count(n)}" for reason, n in reasons.items()))] if reasons else []
-    )
+    text = ", ".join(f"{reason} {count(n)}" for reason, n in reasons.items())
+    return [row_line("  lost to", text)] if reasons else []
+
+
+def warm_up_lines(s: Mapping[str, Any]) -> list[str]:
+    """How many requests a warm-up left out."""
+    text = f"{count(s['trimmed'])} requests left out of latencies and SLO"
+    return [row_line("warm-up", text)] if s["trimmed"] else []
 
 
 def workload_text(s: Mapping[str, Any]) -> str:
