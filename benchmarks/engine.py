@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import emit, median_of
+from sim.loading import load
 from sim.results.outcome import Outcome
 from sim.run import prepare, run
-from sim.loading import load
 
 REPLICAS = 4
 LOAD = 0.8

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import emit
-from sim.run import prepare, run
 from sim.loading import load
+from sim.run import prepare, run
 
 ENGINE_KEYS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len")
 

@@ -60,7 +60,8 @@ def test_everything_near_that_should_ship_does() -> None:
         "5g-driving", "5g-nsa-low-band", "5g-nsa-mmwave", "5g-sa-low-band", "lte", "offline", "wifi-home",
     )  # fmt: skip
     assert CATALOGUE.names("task") == (
-        "agent-long-reasoning", "car-voice-control", "chat", "code", "document-qa", "image-understanding",
+        "agent-long-reasoning",
+    "agent-parallel-samples", "car-voice-control", "chat", "code", "document-qa", "image-understanding",
         "meeting-minutes", "speech-in", "speech-out", "text-prediction", "translation", "tv-qa",
     )  # fmt: skip
     assert {technique.method for technique in TECHNIQUES} == {"draft-model", "bita", "medusa", "mtp", "eagle"}

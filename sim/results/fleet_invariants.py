@@ -36,7 +36,7 @@ def _device_energy(run: Run) -> Finding:
     fleet = plane.fleet
     assert fleet is not None
     charged = np.zeros(fleet.devices)
-    for part in parts(len(plane.trips)):
+    for part in parts(len(plane.trips), max(1 << 16, fleet.devices)):
         trips = plane.trips[part]
         charged += np.bincount(trips["device"], trips["device_j"], fleet.devices)
     rows = plane.rows[: fleet.devices]

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from sim.kernels.state import ABANDONED, COMPLETED, FAILED, REASONS, REJECTED, REPLICA_LOST
-from sim.results.answers import AT_NEAR, NOWHERE, Answers, answers_of
+from sim.results.answers import AT_NEAR, Answers, answers_of
 from sim.results.devices import hub_energy_j
 from sim.results.findings import RELATIVE, Finding, Invariant, Run, close
 from sim.results.fleet_invariants import FLEET_INVARIANTS
 from sim.results.outcome import Outcome
-from sim.results.parts import Bools, parts
+from sim.results.parts import parts
 from sim.results.replicas import busy_seconds, up_seconds
 from sim.results.timeline import Timeline, build_timeline, span_of
 
@@ -44,11 +44,12 @@ def check_invariants(
 
 
 def _flow(run: Run) -> Finding:
-    status = run.plane.requests["status"]
-    ended = {name: int(np.count_nonzero(status == state)) for name, state in _STATES.items()}
-    missing = len(status) - sum(ended.values())
-    parts = " + ".join(f"{count:,} {name}" for name, count in ended.items())
-    return missing == 0, f"{len(status):,} arrived = {parts} + {missing:,} in flight"
+    states = np.bincount(run.plane.requests["status"], minlength=max(_STATES.values()) + 1)
+    ended = {name: int(states[state]) for name, state in _STATES.items()}
+    count = len(run.plane.requests)
+    missing = count - sum(ended.values())
+    parts_of = " + ".join(f"{number:,} {name}" for name, number in ended.items())
+    return missing == 0, f"{count:,} arrived = {parts_of} + {missing:,} in flight"
 
 
 _STATES = {"completed": COMPLETED, "rejected": REJECTED, "abandoned": ABANDONED, "failed": FAILED}
@@ -143,43 +144,43 @@ def _work(run: Run) -> Finding:
 
 
 def _tokens(run: Run) -> Finding:
-    r, answers = run.plane.requests, run.answers
-    by_pool = (r["status"] == COMPLETED) if answers is None else _answered_by_pools(answers)
-    completed = np.flatnonzero(by_pool)
-    prompt, cached, output, preemptions = (
-        r[name][completed].sum(dtype=np.int64) for name in ("prompt", "cached", "output", "preemptions")
-    )
+    answers, need_prefill, need_decode = run.answers, 0, 0
+    undisturbed = not any(pool.replicas["preemptions"].any() for pool in run.plane.pools)
+    for part in parts(len(run.plane.requests)):
+        r = run.plane.requests[part]
+        status = np.ascontiguousarray(r["status"])
+        by_pool = status == COMPLETED
+        lost = (status == ABANDONED) | (status == FAILED) | (r["attempts"] > 0)
+        if answers is not None:
+            tier, reached = answers.tier[part], answers.pool[part] >= 0
+            by_pool &= (tier != AT_NEAR) & reached
+            lost |= reached & ~by_pool
+        undisturbed &= not lost.any()
+        need_prefill += int((r["prompt"] - r["cached"])[by_pool].sum(dtype=np.int64))
+        need_decode += int((r["output"] - r["preemptions"] - 1)[by_pool].sum(dtype=np.int64))
     prefill, decode = (
         int(sum(pool.replicas[name].sum() for pool in run.plane.pools)) for name in ("prefill_tokens", "decode_tokens")
     )
-    need_prefill, need_decode = int(prompt - cached), int(output - preemptions) - len(completed)
-    lost = (r["status"] == ABANDONED) | (r["status"] == FAILED) | (r["attempts"] > 0)
-    if answers is not None:
-        lost |= (answers.pool >= 0) & ~by_pool
-    undisturbed = not any(pool.replicas["preemptions"].any() for pool in run.plane.pools) and not lost.any()
     holds, sign = prefill >= need_prefill and decode >= need_decode, ">="
     if undisturbed:
         holds, sign = prefill == need_prefill and decode == need_decode, "="
     return holds, f"prefill {prefill:,} {sign} {need_prefill:,}; decode {decode:,} {sign} {need_decode:,}"
 
 
-def _answered_by_pools(answers: Answers) -> Bools:
-    return np.asarray((answers.tier != NOWHERE) & (answers.tier != AT_NEAR) & (answers.pool >= 0))
-
-
 def _timers(run: Run) -> Finding:
-    r = run.plane.requests
-    reason = r["reason"]
-    patience, deadline = r["arrival"] + r["patience"], r["arrival"] + r["deadline"]
-    impatient, late = reason == REASONS.index("patience"), reason == REASONS.index("deadline")
-    wrong = impatient & ((r["finish"] != patience) | ~np.isnan(r["first_token"]))
-    wrong |= late & (r["finish"] != deadline)
-    wrong |= (r["status"] == COMPLETED) & ((r["finish"] > deadline) | (r["first_token"] > patience))
-    count = int(np.count_nonzero(wrong))
-    return (
-        count == 0,
-        f"{np.count_nonzero(impatient):,} ran out of patience, {np.count_nonzero(late):,} of time",
-    )
+    wrong = impatient = late = 0
+    for part in parts(len(run.plane.requests)):
+        r = run.plane.requests[part]
+        reason, finish, arrival, first = (r[name] for name in ("reason", "finish", "arrival", "first_token"))
+        patience, deadline = arrival + r["patience"], arrival + r["deadline"]
+        no_patience, no_time = reason == REASONS.index("patience"), reason == REASONS.index("deadline")
+        bad = no_patience & ((finish != patience) | ~np.isnan(first))
+        bad |= no_time & (finish != deadline)
+        bad |= (r["status"] == COMPLETED) & ((finish > deadline) | (first > patience))
+        wrong += int(np.count_nonzero(bad))
+        impatient += int(np.count_nonzero(no_patience))
+        late += int(np.count_nonzero(no_time))
+    return wrong == 0, f"{impatient:,} ran out of patience, {late:,} of time"
 
 
 def _chains(run: Run) -> Finding:
@@ -191,18 +192,18 @@ def _chains(run: Run) -> Finding:
 
 
 def _timeline(run: Run) -> Finding:
-    r, timeline = run.plane.requests, run.timeline
-    completed = r["status"] == COMPLETED
-    tokens = int(r["output"][completed].sum(dtype=np.int64))
+    timeline, count, completed, tokens = run.timeline, len(run.plane.requests), 0, 0
+    for part in parts(count):
+        r = run.plane.requests[part]
+        done = r["status"] == COMPLETED
+        completed += int(np.count_nonzero(done))
+        tokens += int(r["output"][done].sum(dtype=np.int64))
     ended = int(timeline.completions.sum()), int(timeline.lost.sum())
-    holds = int(timeline.arrivals.sum()) == len(r) and ended == (
-        int(completed.sum()),
-        int((~completed).sum()),
-    )
+    holds = int(timeline.arrivals.sum()) == count and ended == (completed, count - completed)
     holds &= abs(float(timeline.output_tokens.sum()) - tokens) <= 1e-6 * (tokens + len(timeline.t_s))
     if timeline.answered_by is not None:
-        holds &= sum(int(arrivals.sum()) for arrivals in timeline.answered_by.values()) == len(r)
-    return holds, f"{len(timeline.t_s)} bins hold {len(r):,} arrivals and {tokens:,} output tokens"
+        holds &= sum(int(arrivals.sum()) for arrivals in timeline.answered_by.values()) == count
+    return holds, f"{len(timeline.t_s)} bins hold {count:,} arrivals and {tokens:,} output tokens"
 
 
 _METRICS = "tests/test_metrics.py"

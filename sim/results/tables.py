@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["request_batches", "request_schema", "request_table", "timeline_table", "words_in"]
 
+_ROW_GROUP = 1 << 20  # requests
 _STATES = {COMPLETED: "completed", REJECTED: "rejected", ABANDONED: "abandoned", FAILED: "failed"}
 _PLACES = ("near", "hub", "edge pool", "cloud")
 _TYPES = {
@@ -59,7 +60,7 @@ def request_batches(plane: DataPlane, answers: Answers | None = None) -> Iterato
         answers = answers_of(plane)
     columns = _request_columns(plane)
     words = _fleet_words(plane, plane.fleet) if plane.fleet is not None else {}
-    for part in parts(len(plane.requests)):
+    for part in parts(len(plane.requests), _ROW_GROUP):
         values = _requests(plane, part)
         if answers is not None:
             values |= _of_fleet(plane, answers, part, words)
