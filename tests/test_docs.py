@@ -6,7 +6,7 @@
 | output | what the python block before it prints |
 | console | each `$ command` runs; the lines below it are its output; `# exit code N` when that is not 0 |
 | bash | as console, without output; what sets up an environment (venv, pip) is left to the project's own checks |
-| yaml | loads as a scenario, as a change of one, or as a profile |
+| yaml | loads as a scenario, as a change of one, as a policy, or as a profile |
 | json, csv, jsonl | must be readable |
 | text, mermaid | prose |
 
@@ -37,6 +37,7 @@ import pytest
 import yaml
 
 import cli
+from policies.policy import load_policy
 from profiles import KINDS, Catalogue
 from sim.run import prepare, run
 from sim.loading import load, template
@@ -195,7 +196,11 @@ class Page:
                 folder.mkdir(exist_ok=True)
                 (folder / "profile.yaml").write_text(block.text, encoding="utf-8")
             Catalogue(folder).find(data["name"], data["kind"])
-        elif {"pools", "workload"} <= set(data):
+        elif "layout" in data:
+            load_policy(data)
+        elif "extends" in data and block.file is not None:
+            load(block.file)
+        elif "workload" in data and {"pools", "fleet"} & set(data):
             load(data)
         else:
             assert set(data) <= set(Scenario.model_fields), "neither a scenario, nor a part of one, nor a profile"

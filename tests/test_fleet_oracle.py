@@ -267,9 +267,11 @@ def test_an_outage() -> None:
     close([result.scheduled_s[0], result.first_token_s[0], result.finish_s[0]], [2.2, 4.1, 4.15])
     lucky = run(rows, POOL_ONLY, network=replace(network, loss=0.5), pools=(a_pool(),), draws=draws)
     close([lucky.scheduled_s[0], lucky.first_token_s[0], lucky.finish_s[0]], [1.2, 2.3, 2.35])
-    # A bad spell that outlasts its epoch of 16 s ends with it.
-    long = run(rows, POOL_ONLY, network=network, pools=(a_pool(),), draws=draws | {(0, 0, 102): 1 - exp(-20)})
-    close(long.scheduled_s, [16.2])
+    # A bad spell that outlasts its epoch of 16 s ends with it, even when the next epoch begins bad.
+    for begins in (0.4, 0.6):
+        outlasting = draws | {(0, 0, 102): 1 - exp(-20), (0, 1, 101): begins}
+        long = run(rows, POOL_ONLY, network=network, pools=(a_pool(),), draws=outlasting)
+        close(long.scheduled_s, [16.2])
 
 
 def test_a_pool_that_is_down_when_the_leg_lands() -> None:

@@ -15,7 +15,12 @@ from sim.world import Control, World
 from tests.fleet_scenarios import FleetScenario, Order, fleets
 from tests.oracle import run_fleet
 
-STATES = {state.COMPLETED: "completed", state.REJECTED: "rejected", state.ABANDONED: "abandoned", state.FAILED: "failed"}
+STATES = {
+    state.COMPLETED: "completed",
+    state.REJECTED: "rejected",
+    state.ABANDONED: "abandoned",
+    state.FAILED: "failed",
+}
 CI, LONG = 1_000, 100_000
 
 

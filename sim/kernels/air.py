@@ -52,23 +52,17 @@ def clear(w: Any, d: int, n: int, when: float) -> float:
     if bad <= 0.0:
         return when
     span = 8.0 * (good + bad)
+    epoch = int(when / span)
+    is_bad = uniform(w.seed, d, epoch, 101) < bad / (good + bad)
+    at = epoch * span
+    draw = 102
     while True:
-        epoch = int(when / span)
-        end = (epoch + 1) * span
-        is_bad = uniform(w.seed, d, epoch, 101) < bad / (good + bad)
-        at = epoch * span
-        draw = 102
-        while True:
-            at -= (bad if is_bad else good) * math.log(1.0 - uniform(w.seed, d, epoch, draw))
-            if at > when:
-                break
-            is_bad = not is_bad
-            draw += 1
-        if not is_bad:
-            return when
-        if at < end:
-            return at
-        when = end
+        at -= (bad if is_bad else good) * math.log(1.0 - uniform(w.seed, d, epoch, draw))
+        if at > when:
+            break
+        is_bad = not is_bad
+        draw += 1
+    return min(at, (epoch + 1) * span) if is_bad else when
 
 
 @kernel
@@ -155,9 +149,8 @@ def hang_up(w: Any, r: int, now: float) -> None:
     trip = trip_of(w, r)
     row = row_of(w, trip.device)
     network = network_of(w, trip.network)
-    longer = now + network.tail_s - max(row.awake_until_s, trip.leg_start_s)
-    if longer > 0.0:
-        charge(w, r, network.tail_w * longer, now)
+    longer = max(0.0, now + network.tail_s - max(row.awake_until_s, trip.leg_start_s))
+    charge(w, r, network.tail_w * longer, now)
     row.awake_until_s = max(row.awake_until_s, now + network.tail_s)
     row.active_s = now
     row.under_way -= 1

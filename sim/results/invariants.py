@@ -128,7 +128,8 @@ def _work(run: Run) -> Finding:
     """Time with a waiting request, by replica, is busy time."""
     if run.plane.fleet is not None:
         return True, "when a leg lands is not kept: with a fleet only the parity test shows it"
-    r, replicas, span_s = run.plane.requests, run.plane.pools[0].replicas, span_of(run.plane.requests)
+    pool, r, span_s = run.plane.pools[0], run.plane.requests, span_of(run.plane.requests)
+    replicas = pool.replicas
     end = np.where(np.isnan(r["scheduled"]), r["finish"], r["scheduled"])
     waited = np.flatnonzero((r["attempts"] == 0) & (r["replica"] >= 0) & (end > r["arrival"]))
     where = r["replica"][waited]
@@ -139,7 +140,9 @@ def _work(run: Run) -> Finding:
     reached = np.concatenate(([-np.inf], np.maximum.accumulate(end)[:-1])) if len(end) else end
     waiting = np.bincount(where, np.maximum(0.0, end - np.maximum(start, reached)), len(replicas))
     busy = busy_seconds(replicas, span_s)
-    holds = bool(np.all(waiting <= busy + 1e-6 * max(1.0, span_s)))
+    again = (replicas["off"] != 0) | (replicas["down_s"] > 0.0)  # started, perhaps more than once
+    cold_s = np.where(again & (pool.pool.cold_start_s > 0.0), np.inf, pool.pool.cold_start_s)
+    holds = bool(np.all(waiting <= busy + cold_s + 1e-6 * max(1.0, span_s)))
     return holds, f"somebody waited for {waiting.sum():.6g} s of {busy.sum():.6g} s busy"
 
 
@@ -154,7 +157,7 @@ def _tokens(run: Run) -> Finding:
         if answers is not None:
             tier, reached = answers.tier[part], answers.pool[part] >= 0
             by_pool &= (tier != AT_NEAR) & reached
-            lost |= reached & ~by_pool
+            lost = (r["attempts"] > 0) | (reached & ~by_pool)
         undisturbed &= not lost.any()
         need_prefill += int((r["prompt"] - r["cached"])[by_pool].sum(dtype=np.int64))
         need_decode += int((r["output"] - r["preemptions"] - 1)[by_pool].sum(dtype=np.int64))
@@ -224,7 +227,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     Invariant(6, "Little's law", "From empty to empty, the time-averaged number in the system (summed over "
               "the timeline) is the arrival rate times the mean time in it (1e-9 relative).",
               f"{_METRICS}::test_invariants_hold", _little),
-    Invariant(7, "work conservation", "While a request waits at a replica, the replica executes a step.",
+    Invariant(7, "work conservation", "While a request waits at a replica, the replica executes a step or is about to "
+              "begin its very first one (rule S5).",
               f"{_METRICS}::test_invariants_hold", _work),
     Invariant(8, "tokens", "Every completed request had its uncached prompt tokens prefilled and its output "
               "tokens after the first decoded (a preemption may turn one decode into a prefill); without "

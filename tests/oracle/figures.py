@@ -82,10 +82,10 @@ class Way:
 def at_a_row(row: Row, request: Request, task: TaskKind, quality: float, t: float) -> Figures:
     """A row: the asking device, or what a hub would need by itself."""
     prefill_s, decode_s = work_of(row.kind, request.prompt, task.output_hint)
-    clock = row.kind.throttled_clock if row.throttled(t) else 1.0
+    clock = row.kind.throttled_clock if row.throttled else 1.0
     wait_s = max(0.0, row.running.expected_end_s - t) if row.running else 0.0
     wait_s += sum(job.hint_s for job in row.waiting)
-    ttft_s = wait_s + (0.0 if row.resident(request, t) else row.kind.load_s) + prefill_s / clock
+    ttft_s = wait_s + (0.0 if row.ever_used else row.kind.load_s) + prefill_s / clock
     return Figures(
         quality=quality,
         ttft_s=ttft_s,
@@ -100,7 +100,7 @@ def on_a_hub(way: Way, row: Row, request: Request, task: TaskKind, quality: floa
     alone = at_a_row(row, request, task, quality, t)
     ttft_s = way.up_s + alone.ttft_s + way.rtt_s / 2
     _, decode_s = work_of(row.kind, request.prompt, task.output_hint)
-    clock = row.kind.throttled_clock if row.throttled(t) else 1.0
+    clock = row.kind.throttled_clock if row.throttled else 1.0
     return Figures(
         quality=quality, ttft_s=ttft_s, e2e_s=ttft_s + decode_s / clock, energy_j=way.radio_j, load=alone.load
     )

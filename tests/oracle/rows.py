@@ -87,7 +87,7 @@ class Row:
         """V0, X4: battery, heat, clock and residence as at the start."""
         self.battery_j = self.share * self.kind.capacity_j
         self.temp_c = self.kind.ambient_c + self.kind.resistance_c_per_w * self.kind.background_w
-        self.was_throttled = False  # by the last job that ran
+        self.throttled = False  # E3: set or cleared at a start; an end may set it, too
         self.last_use_s: float | None = None
 
     # ------------------------------------------------------------------------------------- battery and heat: V
@@ -154,11 +154,10 @@ class Row:
     def jobs(self) -> list[Job]:
         return ([self.running] if self.running else []) + self.waiting
 
-    def throttled(self, t: float) -> bool:
-        """E3: set or cleared when a job begins to run; its end may set it, too."""
-        if self.running is not None and t >= self.running.run_s:
-            return self.running.hot_s == self.running.run_s
-        return self.was_throttled
+    @property
+    def ever_used(self) -> bool:
+        """W5: as far as a router knows, the model is there when a job ran before."""
+        return self.running is not None or self.last_use_s is not None
 
     def resident(self, request: Request, t: float) -> bool:
         """E2: does this request find the model loaded at t?"""
@@ -193,8 +192,9 @@ class Row:
         job.run_s = t + load_s
         work_s = job.prefill_s + job.decode_s
         temp_c = self.temperature_after(load_s, 0.0)
-        slow = temp_c >= kind.limit_c or (self.was_throttled and temp_c >= kind.limit_c - 2)
+        slow = temp_c >= kind.limit_c or (self.throttled and temp_c >= kind.limit_c - 2)
         c = kind.throttled_clock
+        self.throttled = slow
         job.expected_end_s = job.run_s + job.hint_s / (c if slow else 1)
         if slow:
             job.hot_s = job.run_s
@@ -247,7 +247,7 @@ class Row:
         t, job, kind = self.clock.now, self.running, self.kind
         assert job is not None
         self.settle(t)
-        self.was_throttled = self.throttled(t) or t > job.hot_s
+        self.throttled = self.throttled or t > job.hot_s
         full_s = max(0.0, min(t, job.hot_s) - job.run_s)
         slow_s = max(0.0, t - job.hot_s)
         self.compute_s += full_s + slow_s
