@@ -13,7 +13,6 @@ from policies.layout import KINDS
 from profiles.errors import UserError
 from profiles.task import PRIVACY_CLASSES
 from sim.kernels.air import network_at
-from sim.kernels.battery import battery_share
 from sim.kernels.figures import action_count, estimated_difficulty
 from sim.kernels.state import NOBODY
 
@@ -80,7 +79,7 @@ def ask_router(plane: DataPlane, world: Any, figures: Any, router: RoutingPolicy
     about = DeviceView(
         id=device,
         kind=kind.name,
-        battery=float(battery_share(kind, row)),
+        battery=float(row["battery_j"] / kind.capacity_j) if kind.capacity_j > 0.0 else 1.0,
         heat=float((row["temp_c"] - kind.ambient_c) / (kind.limit_c - kind.ambient_c)),
         network=network.name,
         metered=network.metered,

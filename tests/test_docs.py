@@ -39,8 +39,8 @@ import yaml
 import cli
 from policies.policy import load_policy
 from profiles import KINDS, Catalogue
-from sim.run import prepare, run
 from sim.loading import load, template
+from sim.run import prepare, run
 from sim.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[1]

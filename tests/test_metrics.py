@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from sim.fleet import Far
 from sim.kernels import state
 from sim.plane import DataPlane
-from sim.fleet import Far
 from sim.pool import EngineSettings, PoolPlan, PoolSettings
 from sim.results.columns import SUMMARY, metrics_markdown
 from sim.results.invariants import INVARIANTS, invariants_markdown
@@ -306,10 +306,10 @@ def test_seeds_merge() -> None:
     ("accelerator", "prompt", "output"), [("h100", 1000, 200), ("l40s", 300, 300), ("a100", 4000, 50)]
 )
 def test_capacity_is_what_a_flood_is_served_at(accelerator: str, prompt: int, output: int) -> None:
+    from sim.loading import load
     from sim.results.analysis import Analysis
     from sim.results.capacity import capacity_rps
     from sim.run import prepare, run
-    from sim.loading import load
 
     flood = {
         "pools": {"pool": {"deployment": {"model": "llama-3.1-8b", "accelerator": accelerator}}},
