@@ -293,7 +293,8 @@ def _shape(node: dict[str, Any], defs: dict[str, Any]) -> str:
 
 def _bounds(node: dict[str, Any]) -> str:
     text = ""
-    for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤")):
+    signs = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("ge", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+    for key, sign in (*signs, ("le", "≤")):  # ge and le: behind a validator of its own pydantic keeps its own words
         if key in node and abs(node[key]) < UNBOUNDED:
             text += f" {sign} {node[key]:,g}" if node[key] < 1e6 else f" {sign} {node[key]:,.0f}"
     return text

@@ -89,11 +89,13 @@ def check_screen(result: dict[str, Any]) -> str:
             answers = group.get("answers_with", "no model of its own")
             lines.append(f"    {name}: {count}{group['device']}, {answers}")
     for pool in result["pools"]:
-        lines += _pool_lines(pool, with_rejections=fleet is None)
+        lines += _pool_lines(pool)
     lines.append(
         f"  workload {result['requests']:,} requests over {result['span_s']:,.0f} s, "
         f"{result['prompt_tokens_mean']:,.0f} prompt and {result['output_tokens_mean']:,.0f} output tokens on average"
     )
+    if fleet is None:
+        lines += _rejections(result["pools"])
     if result["rows_read"]:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in result["dropped"].items()) or "none"
         lines.append(f"  {result['rows_read']:,} rows read, dropped: {dropped}")
@@ -101,20 +103,22 @@ def check_screen(result: dict[str, Any]) -> str:
     for pool in result["pools"]:
         lines.append(f"  confidence {pool['confidence']}; assumed: {'; '.join(pool['assumed']) or 'nothing'}")
     if fleet is not None:
-        lines.append(f"  the fleet assumes: {'; '.join(fleet['assumed']) or 'nothing'}")
+        lines += ["  the fleet assumes:", *(f"    {one}" for one in fleet["assumed"])]
     return "\n".join(lines)
 
 
-def _pool_lines(pool: dict[str, Any], *, with_rejections: bool) -> list[str]:
+def _pool_lines(pool: dict[str, Any]) -> list[str]:
     most = f", up to {pool['most_replicas']}" if pool["most_replicas"] > pool["replicas"] else ""
-    lines = [
+    return [
         f"  pool {pool['pool']}: {pool['replicas']} x {pool['deployment']} ({pool['accelerators']} accelerators{most})",
         f"  KV cache {pool['kv_blocks']:,} blocks = {pool['kv_tokens']:,} tokens a replica; "
         f"longest request {pool['max_model_len']:,} tokens",
     ]
-    lost = pool["too_long"] + pool["exceeds_kv"]
-    if lost and with_rejections:
-        lines.append(
-            f"  {lost:,} of them will be rejected: {pool['too_long']:,} too_long, {pool['exceeds_kv']:,} exceeds_kv"
-        )
-    return lines
+
+
+def _rejections(pools: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"  {lost:,} of them will be rejected: {pool['too_long']:,} too_long, {pool['exceeds_kv']:,} exceeds_kv"
+        for pool in pools
+        if (lost := pool["too_long"] + pool["exceeds_kv"])
+    ]

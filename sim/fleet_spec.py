@@ -102,7 +102,7 @@ class HubsSpec(Spec):
     """Name or alias of a device of tier edge."""
     near: NearSpec
     """The model that it runs."""
-    household: Annotated[int, NoFlag, Field(ge=1, le=1_000_000)] = 3
+    household: Annotated[int, Field(ge=1, le=1_000_000), NoFlag] = 3
     """Devices that share one."""
     pressure_per_hour: NonNegative = 0.0
     """How often per hour something else pushes an unused model out of its memory."""
@@ -122,7 +122,7 @@ class CascadeSpec(Spec):
 class FleetSpec(Spec):
     """Devices in groups, and what they share."""
 
-    devices: Annotated[int, NoFlag, Field(ge=1, le=MAX_DEVICES)]
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES), NoFlag]
     """All devices; hubs come on top."""
     tasks: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """What is asked of the fleet, by name. Empty: every task of the catalogue."""
@@ -136,7 +136,7 @@ class FleetSpec(Spec):
     """Exponent z: the n-th most active device asks n^-z times as often as the first. 0: all alike."""
     estimate_spread: NonNegative = 1.0
     """Standard deviation, in logits, of what a policy takes for a request's difficulty around the true one."""
-    regions: Annotated[int, NoFlag, Field(ge=1, le=MAX_REGIONS)] = 1
+    regions: Annotated[int, Field(ge=1, le=MAX_REGIONS), NoFlag] = 1
     """Weather is the same within a region; devices are spread evenly."""
     cascade: CascadeSpec = CascadeSpec()
     """How near answers are judged in a cascade."""

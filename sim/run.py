@@ -123,6 +123,8 @@ def prepare(
         if routing.router is not None and any(isinstance(one, PolicyRolloutSpec) for one in scenario.controls):
             raise UserError("a policy-rollout cannot follow a policy written in Python", got=routing.name)
         policy = None
+    elif isinstance(policy, str | Path | Mapping):
+        raise UserError("a routing policy is for a fleet, and this scenario has none", got=str(policy))
     elif workload is None:
         workload = build_workload(scenario.workload, **draws._asdict())
     balancers = _balancers(loaded, policy)

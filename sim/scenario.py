@@ -52,11 +52,11 @@ def _a_number(value: Any) -> Any:
 
 
 NoFlag = BeforeValidator(_a_number)
-Whole = Annotated[int, NoFlag, Field(ge=1, le=2**31 - 1)]
+Whole = Annotated[int, Field(ge=1, le=2**31 - 1), NoFlag]
 Lag = Annotated[float, Field(ge=0, le=1e6)]
 Price = Annotated[float, Field(ge=0, le=1e6)]
 Step = Annotated[float, Field(ge=0, le=1e6)]
-Limit = Annotated[int, NoFlag, Field(ge=0, le=2**31 - 1)]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1), NoFlag]
 
 
 class DeploymentSpec(Record):
@@ -108,7 +108,7 @@ class EngineSpec(Record):
 class PoolSpec(Record):
     """Identical replicas behind a balancer. Give `deployment` or `synthetic`."""
 
-    replicas: Annotated[int, NoFlag, Field(ge=1, le=100_000)] = 1
+    replicas: Annotated[int, Field(ge=1, le=100_000), NoFlag] = 1
     deployment: DeploymentSpec | None = None
     synthetic: SyntheticSpec | None = None
     engine: EngineSpec = EngineSpec()

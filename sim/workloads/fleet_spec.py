@@ -81,7 +81,7 @@ class FlashCrowd(Spec):
 class FleetWorkloadSpec(Spec):
     """Either `requests` and `duration_s`: so many requests in that time, in the shape of the day; or a `trace`."""
 
-    requests: Annotated[int, NoFlag, Field(ge=1, le=MAX_FLEET_REQUESTS)] | None = None
+    requests: Annotated[int, Field(ge=1, le=MAX_FLEET_REQUESTS), NoFlag] | None = None
     """How many requests."""
     duration_s: Annotated[float, Field(strict=True, gt=0, le=MAX_DURATION_S, allow_inf_nan=False)] | None = None
     """Seconds over which their sessions begin; the last turns may come later."""
