@@ -91,14 +91,14 @@ def mark_complete() -> None:
 
 
 def kernel(function: Function) -> Function:
-    """Compile `function` at its first call and keep the machine code in `cache_folder`.
+    """Compile `function` at its first call and keep the machine code in `cache_folder`. It runs without Python's lock.
 
     The setting of Numba's cache folder is put back afterwards: a notebook's own functions keep their own cache.
     """
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
     try:
-        compiled: Any = njit(cache=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+        compiled: Any = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
     return compiled  # type: ignore[no-any-return]

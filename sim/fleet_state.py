@@ -17,6 +17,7 @@ from sim.fleet import FleetSettings
 from sim.kernels import fleet_state as records
 from sim.kernels.filling import fill_trips
 from sim.kernels.state import NOBODY
+from sim.parallel import in_parts
 from sim.workloads.workload import Asked
 
 __all__ = ["check_asked", "check_policy_table", "fleet_arrays", "fill_world", "set_policy", "trip_records"]
@@ -91,7 +92,8 @@ def _row_records(fleet: FleetSettings, kinds: NDArray[Any]) -> NDArray[Any]:
 def trip_records(asked: Asked) -> NDArray[Any]:
     """One TRIP a request."""
     trips = np.zeros(len(asked.device), records.TRIP)
-    fill_trips(trips, asked.device, asked.task, asked.difficulty, asked.up_bytes, asked.down_bytes)
+    columns = (asked.device, asked.task, asked.difficulty, asked.up_bytes, asked.down_bytes)
+    in_parts(fill_trips, len(asked.device), trips, *columns)
     return trips
 
 

@@ -32,6 +32,7 @@ from sim.fleet_state import (
 )
 from sim.kernels import engine, legs, state, upkeep
 from sim.kernels.filling import fill_requests
+from sim.parallel import in_parts
 from sim.pool import PoolPlan, check_pool
 from sim.pool_state import PoolState
 from sim.workloads.checks import check_workload
@@ -322,7 +323,9 @@ def _positive(name: str, value: float) -> float:
 
 def _request_records(workload: Workload) -> NDArray[Any]:
     records = np.zeros(len(workload), state.REQUEST)
-    fill_requests(
+    in_parts(
+        fill_requests,
+        len(workload),
         records,
         workload.arrival_s,
         workload.prompt_tokens,

@@ -77,8 +77,8 @@ OTHERS = (
     ),
     Mutant(
         "patience runs on after the first token",
-        "sim/kernels/door.py",
-        "    if is_deadline == 0 and not np.isnan(request.first_token):\n        return\n",
+        "sim/kernels/engine.py",
+        "    if is_deadline == 0 and request.first_token <= now:\n        return\n",
         "",
     ),
     Mutant(
@@ -101,7 +101,59 @@ OTHERS = (
         "",
     ),
 )
-MUTANTS = (PREEMPTED_TO_THE_BACK, BLOCKS_NEVER_FREED, BLIND_BALANCER, BLIND_BALANCER_IN_THEORY, *OTHERS)
+_FLEET = ("tests/test_fleet_parity.py",)
+OF_FLEETS = (
+    Mutant(
+        "home requests may reach an edge pool",
+        "policies/masks.py",
+        "        return place == NEAR or place == HUB  # noqa: PLR1714\n",
+        "        return place == NEAR or place == HUB or place == EDGE_POOL\n",
+        ("tests/test_privacy.py",),
+    ),
+    Mutant(
+        "the loser of a hedge computes on",
+        "sim/kernels/legs.py",
+        "        leave_row(w, r, now, True)\n        request_of(w, r).first_token = now\n",
+        "        request_of(w, r).first_token = now\n",
+        _FLEET,
+    ),
+    Mutant(
+        "a sleeping radio answers at once",
+        "sim/kernels/air.py",
+        "        leave += network.promotion_s\n",
+        "        leave += 0.0\n",
+        _FLEET,
+    ),
+    Mutant(
+        "the radio costs the battery nothing",
+        "sim/kernels/battery.py",
+        "    row.battery_j = max(0.0, row.battery_j - joules)\n",
+        "",
+        _FLEET,
+    ),
+    Mutant(
+        "heat never lowers the clock in the middle of a job",
+        "sim/kernels/jobs.py",
+        "        if full < work:\n            return full, False\n",
+        "",
+        _FLEET,
+    ),
+    Mutant(
+        "a doubtful answer of a cascade is released",
+        "sim/kernels/legs.py",
+        "    if confidence >= w.threshold or not",
+        "    if confidence >= w.threshold - 1.0 or not",
+        _FLEET,
+    ),
+    Mutant(
+        "a roll-out reaches everybody at once",
+        "sim/kernels/choosing.py",
+        "    return 1 if uniform(w.seed, d, 0, 99) < w.rollout else 0\n",
+        "    return 1\n",
+        _FLEET,
+    ),
+)
+MUTANTS = (PREEMPTED_TO_THE_BACK, BLOCKS_NEVER_FREED, BLIND_BALANCER, BLIND_BALANCER_IN_THEORY, *OTHERS, *OF_FLEETS)
 
 
 def survives(mutant: Mutant) -> tuple[bool, str]:

@@ -148,6 +148,7 @@ def test_every_pool_has_its_own_figures() -> None:
     assert (cloud["tier"], edge["tier"], cloud["model"], edge["model"]) == ("cloud", "edge", "large", "middle")
     assert (edge["replica_count"], edge["accelerators"], s["replica_count"], s["accelerators"]) == (2, 4, 3, 6)
     assert s["span_s"] == 8.5  # sent at 2 and 3, served from 4 and 5 after their predecessors, 3 s and half a second
+    assert (edge["accelerators_paid"], s["accelerators_paid"]) == (4.0, 6.0)
     assert (cloud["cost_usd"], edge["cost_usd"]) == (pytest.approx(0.085), pytest.approx(0.34))
     assert s["cost_usd"] == pytest.approx(0.425)
     assert edge["cost_usd_per_1k_requests"] == pytest.approx(85.0)

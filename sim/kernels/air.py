@@ -51,7 +51,7 @@ def clear(w: Any, d: int, n: int, when: float) -> float:
     good, bad = network.mean_good_s, network.mean_bad_s
     if bad <= 0.0:
         return when
-    span = 8.0 * (good + bad)
+    span = 2.0 * (good + bad)
     epoch = int(when / span)
     is_bad = uniform(w.seed, d, epoch, 101) < bad / (good + bad)
     at = epoch * span

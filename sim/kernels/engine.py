@@ -42,6 +42,7 @@ from sim.kernels.views import (
     agenda_heap,
     chained_heap,
     event_heap,
+    fetch_row,
     open_arrivals,
     pool_of,
     replica_of,
@@ -54,6 +55,7 @@ from sim.kernels.views import (
 _NONE, _TICK, _TIMER, _AGENDA, _ARRIVAL = range(5)
 
 _CAUGHT_UP, _NEWS, _TIRED = range(3)
+_AHEAD = 8  # arrivals between asking memory for a device and looking at it
 _MOST_STEPS = 200_000  # of one replica at a time; events, to be exact
 
 
@@ -233,6 +235,8 @@ def next_to_arrive(w: Any, now: float) -> bool:
     else:
         w.next_open += 1
     if w.devices > 0:
+        if w.next_open + _AHEAD < w.open_count:
+            fetch_row(w, trip_of(w, open_arrivals(w)[w.next_open + _AHEAD]).device)
         return arrive(w, r, now)
     return enter_pool(w, r, 0, now)
 

@@ -1,4 +1,4 @@
-"""Records from the arrays of a workload, in one pass: a million requests a tenth of a second."""
+"""Records from the arrays of a workload, in one pass; `first` and `last` bound a part of it, for several threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sim.kernels.state import NOBODY
 
 @kernel
 def fill_requests(
+    first: int,
+    last: int,
     requests: Any,
     arrival_s: Any,
     prompt_tokens: Any,
@@ -23,7 +25,7 @@ def fill_requests(
     name_start: Any,
 ) -> None:
     """REQUEST records, all zero before, as they are before their arrival."""
-    for r in range(len(requests)):
+    for r in range(first, last):
         request = requests[r]
         request.arrival = arrival_s[r]
         request.prompt = prompt_tokens[r]
@@ -45,9 +47,18 @@ def fill_requests(
 
 
 @kernel
-def fill_trips(trips: Any, device: Any, task: Any, difficulty: Any, up_bytes: Any, down_bytes: Any) -> None:
+def fill_trips(
+    first: int,
+    last: int,
+    trips: Any,
+    device: Any,
+    task: Any,
+    difficulty: Any,
+    up_bytes: Any,
+    down_bytes: Any,
+) -> None:
     """TRIP records, all zero before."""
-    for r in range(len(trips)):
+    for r in range(first, last):
         trip = trips[r]
         trip.device = device[r]
         trip.task = task[r]

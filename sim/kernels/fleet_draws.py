@@ -330,13 +330,23 @@ def score(seed: int, request: int, draw: int) -> float:
 
 @kernel
 def draw_requests(
-    seed: int, given: bool, task: Any, facts: Any, prompt: Any, output: Any, difficulty: Any, up: Any, down: Any
+    first: int,
+    last: int,
+    seed: int,
+    given: bool,
+    task: Any,
+    facts: Any,
+    prompt: Any,
+    output: Any,
+    difficulty: Any,
+    up: Any,
+    down: Any,
 ) -> None:
-    """How much every request asks for: tokens (unless they are given), difficulty, bytes to send and to get.
+    """How much requests first ... last - 1 ask for: tokens (unless they are given), difficulty, bytes to send and to get.
 
     Text is rounded and cut; the tokens of media, a real number of units, come on top.
     """
-    for r in range(len(task)):
+    for r in range(first, last):
         one = facts[task[r]]
         asked, answered = float(prompt[r]), float(output[r])
         if not given:

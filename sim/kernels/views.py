@@ -64,6 +64,21 @@ def _row_reader(scalar: Any) -> Any:
     return read
 
 
+@intrinsic
+def _fetch(_context: Any, address: Any) -> Any:
+    """An intrinsic (address) -> nothing: ask for a cache line before it is needed."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        hints = [ir.Constant(number, hint) for hint in (1, 3, 1)]  # to write, to keep, data
+        builder.call(prefetch, [builder.inttoptr(args[0], byte), *hints])
+
+    return types.void(types.int64), generate
+
+
 _world = _record_reader(WORLD)
 _pool = _record_reader(POOL)
 _request = _record_reader(REQUEST)
@@ -78,6 +93,7 @@ _network = _record_reader(NETWORK)
 _task = _record_reader(TASK)
 _weather = _record_reader(WEATHER)
 _figures = _record_reader(FIGURES)
+_ROW_BYTES = ROW.itemsize
 _int32 = _row_reader(types.int32)
 _int64 = _row_reader(types.int64)
 _float64 = _row_reader(types.float64)
@@ -260,6 +276,15 @@ def trip_of(w: Any, r: int) -> Any:
 def row_of(w: Any, e: int) -> Any:
     """ROW e: a device or a hub."""
     return _row(w.rows, e)
+
+
+@kernel
+def fetch_row(w: Any, e: int) -> None:
+    """Ask for row e from memory: an arrival that comes soon will need it."""
+    address = w.rows + e * _ROW_BYTES
+    _fetch(address)
+    _fetch(address + 64)
+    _fetch(address + 128)
 
 
 @kernel

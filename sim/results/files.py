@@ -13,7 +13,8 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -127,12 +128,21 @@ def _told(path: Path, error: OSError) -> UserError:
 
 
 def _write_parquet(batches: Iterable[pa.RecordBatch], schema: pa.Schema, file: IO[bytes]) -> None:
-    """A row group a batch; only words are worth a dictionary."""
+    """A row group a batch, the next one made while one is compressed; only words are worth a dictionary."""
     with pq.ParquetWriter(
         file, schema, compression="zstd", compression_level=1, use_dictionary=words_in(schema)
     ) as writer:
-        for batch in batches:
+        for batch in _ahead(iter(batches)):
             writer.write_batch(batch, row_group_size=batch.num_rows)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, each made in another thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
 
 
 def _write_json(value: Mapping[str, Any], file: IO[bytes]) -> None:

@@ -54,6 +54,8 @@ FLEET_SUMMARY: tuple[Column, ...] = (
     Column("device_energy_j", "J", "double", "Energy of devices charged to requests: computing and radio"),
     Column("device_energy_j_per_request", "J", "double", "device_energy_j / completed; null when none was"),
     Column("hub_energy_j", "J", "double", "What hubs drew to compute for requests"),
+    Column("accelerators_paid", "", "double", "Accelerators of the replicas that were paid for (rule X5), on average "
+           "over T"),
     Column("no_target_by_task", "", "object", "Requests that no device, hub or pool could serve, by task"),
     Column("pools", "", "object", "Pool to its figures, below"),
     Column("by_tier", "", "object", f"{_GROUPED}: who answered or, when lost, had it last; none: nobody ever had it"),
@@ -78,7 +80,7 @@ POOL: tuple[Column, ...] = (
     Column("verdict", "", "text", "On the pool; with verdict_reason, binding_constraint and headroom"),
     Column("tier", "", "text", "edge or cloud"),
     Column("model", "", "text", "What answers, as the fleet names it"),
-    Column("deployment", "", "text", "With replica_count and accelerators"),
+    Column("deployment", "", "text", "With replica_count, accelerators and accelerators_paid"),
     Column("requests", "", "int64", "Requests whose last leg reached the pool = completed + rejected + abandoned + "
            "failed + elsewhere"),
     Column("completed", "", "int64", "Answered by the pool"),

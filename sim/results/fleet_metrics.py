@@ -44,7 +44,7 @@ def summarise_fleet(analysis: Analysis, pools: Sequence[PoolFigures]) -> dict[st
     assert fleet is not None
     groupings = _groupings(analysis, fleet)
     sums = group_sums(analysis, list(groupings.values()))
-    columns = {name: analysis.latencies.values(name) for name in LATENCIES[:3]}
+    columns = {name: analysis.latencies.values(name, np.float32) for name in LATENCIES[:3]}  # enough for percentiles
     tables = {
         name: group_table(analysis, grouping, one, columns)
         for (name, grouping), one in zip(groupings.items(), sums, strict=True)
@@ -72,6 +72,7 @@ def summarise_fleet(analysis: Analysis, pools: Sequence[PoolFigures]) -> dict[st
         "device_energy_j": device_j,
         "device_energy_j_per_request": ratio(device_j, completed),
         "hub_energy_j": hub_energy_j(plane),
+        "accelerators_paid": float(sum(pool.accelerators_paid for pool in pools)),
         "no_target_by_task": _no_target(plane, fleet),
         "pools": {pool.name: _pool(analysis, number, pool) for number, pool in enumerate(pools)},
         **tables,

@@ -26,7 +26,7 @@ _LINES = 40
 _GROUPS = (("tier", "by_tier"), ("device", "by_device"), ("task", "by_task"))
 _HEADS = ("requests", "near", "far", "lost", "TTFT p50", "p99", "E2E p99", "SLO", "right", "J dev", "$/1k")
 _WIDTHS = (9, 6, 6, 6, 9, 8, 8, 6, 6, 7, 8)
-_NAME = 18
+_NAME = 21
 _FEWEST = 3  # rows of a group, however many lines there are
 
 
@@ -43,8 +43,9 @@ def fleet_screen(summary: Mapping[str, Any]) -> str:
         row_line("battery", f"{_battery(s)}; throttled {percent(s['throttled_share'])} of the computing"),
         row_line("privacy", f"{count(s['privacy_violations'])} violations; "
                  f"{figure(s['egress_bytes_per_request'], 'bytes')} a request left the users' own machines"),
-        row_line("cost", f"{s['accelerators']} GPUs, {money(s['cost_usd_per_1k_requests'])} per 1k requests, "
-                 f"{figure(s['energy_j_per_request'], 'J')} per request far, "
+        row_line("cost", f"{figure(s['accelerators_paid'])} GPUs on average, "
+                 f"{money(s['cost_usd_per_1k_requests'])} per 1k; "
+                 f"{figure(s['energy_j_per_request'], 'J')} a request in pools, "
                  f"{figure(s['device_energy_j_per_request'], 'J')} on its device"),
         row_line("requests", counts_text(s)),
         *lost_lines(s),
@@ -129,11 +130,10 @@ def _group(label: str, name: str, group: Mapping[str, Any]) -> str:
 
 
 def _pool(name: str, pool: Mapping[str, Any]) -> str:
-    return row_line(
-        f"pool {name}"[:13],
-        f"{pool['verdict']}, {pool['tier']}, {pool['replica_count']} x {pool['deployment']}"[:38]
-        + f": {_short(pool['requests'])} requests, busy {_whole(pool['gpu_utilization'])}, KV "
-        f"{_whole(pool['kv_utilization'])}, headroom {_whole(pool['headroom'])}",
+    what = f"{pool['verdict']}, {pool['tier']}, {pool['replica_count']} x {pool['deployment']}"
+    return (
+        f"{'pool ' + name:<{_NAME}.{_NAME}}{what[:28]:<28}{_short(pool['requests']):>9} requests, "
+        f"KV {_whole(pool['kv_utilization'])}, headroom {_whole(pool['headroom'])}"
     )
 
 
@@ -145,4 +145,6 @@ def _whole(share: float | None) -> str:
     """A share in full percents, when it is neither all nor nothing."""
     if share is None:
         return "-"
-    return f"{100 * share:.0f} %" if share in (0.0, 1.0) or 0.005 <= share <= 0.995 else f"{100 * share:.3g} %"[:6]
+    if 0.0 < share < 0.005:
+        return "< 1 %"
+    return "> 99 %" if 0.995 < share < 1.0 else f"{100 * share:.0f} %"

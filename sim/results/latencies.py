@@ -77,9 +77,9 @@ class Latencies:
                 met[part] = self.counted[part] & ((seconds <= most) | (np.isnan(seconds) & (name == "tpot_s")))
             self.good &= met
 
-    def values(self, name: str) -> Floats:
+    def values(self, name: str, dtype: type[np.floating[Any]] = np.float64) -> Floats:
         """A latency of every request that counts, in order of id; NaN for what it does not have."""
-        return column(self.counted, lambda part, rows: latency_of(name, self._requests[part], rows))
+        return column(self.counted, lambda part, rows: latency_of(name, self._requests[part], rows), dtype)
 
     def tables(self, points: tuple[int, ...]) -> dict[str, dict[str, float] | None]:
         """The distributions of all latencies."""

@@ -44,6 +44,8 @@ class PoolFigures(NamedTuple):
     steps: int
     energy_j: float
     cost_usd: float
+    accelerators_paid: float
+    """On average over the span."""
 
     @property
     def accelerators(self) -> int:
@@ -81,7 +83,13 @@ def pool_figures(
         steps=int(replicas["executed"].sum()),
         energy_j=(float(replicas["energy_j"].sum()) + idle_j) * facts.pue,
         cost_usd=book.pool.billed_usd(span_s),
+        accelerators_paid=_paid(book) * facts.accelerators_per_replica,
     )
+
+
+def _paid(book: PoolBook) -> float:
+    """Replicas that were paid for, on average."""
+    return float(book.pool.paid_s(book.span_s).sum()) / book.span_s if book.span_s > 0.0 else 0.0
 
 
 def _shared_keys(pools: Sequence[PoolFigures], completed: int) -> dict[str, Any]:
@@ -125,6 +133,7 @@ def pool_entry(pool: PoolFigures, span_s: float, *, tier: str, model: str) -> di
         "deployment": pool.facts.name,
         "replica_count": pool.replicas,
         "accelerators": pool.accelerators,
+        "accelerators_paid": pool.accelerators_paid,
         "requests": pool.requests,
         **pool.ended,
         "slo_attainment": pool.slo_attainment,

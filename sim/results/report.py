@@ -90,7 +90,7 @@ def _figures(s: Summary) -> str:
     lost = s["rejected"] + s["abandoned"] + s["failed"]
     cost = s["cost_usd_per_1k_requests"]
     pairs = [
-        ("GPUs", count(s["accelerators"])),
+        ("GPUs", figure(s["accelerators_paid"]) if "accelerators_paid" in s else count(s["accelerators"])),
         ("per 1k requests", money(cost)),
         ("energy per request", figure(s["energy_j_per_request"], "J")),
         ("served", figure(s["served_rps"], "req/s")),
@@ -137,9 +137,14 @@ def _fates(s: Summary) -> str:
 def _replicas(s: Summary) -> str:
     numbers = ("steps", "preemptions", "max_running", "max_waiting")
     rows = []
+    first: dict[str, int] = {}  # of each pool of a fleet
+    for i, replica in enumerate(s["replicas"]):
+        if "pool" in replica:
+            first.setdefault(replica["pool"], i)
     for i, replica in enumerate(s["replicas"][:_MOST_REPLICAS]):
         counts = [count(replica[name]) for name in numbers]
-        rows.append([str(i), percent(replica["busy_share"]), *counts, duration(replica["down_s"])])
+        name = f"{replica['pool']} {i - first[replica['pool']]}" if first else str(i)
+        rows.append([name, percent(replica["busy_share"]), *counts, duration(replica["down_s"])])
     rest = len(s["replicas"]) - len(rows)
     note = f'\n<p class="soft">and {count(rest)} more in summary.json</p>' if rest else ""
     head = ["replica", "busy", "steps", "preemptions", "most running", "most waiting", "down"]
@@ -163,7 +168,7 @@ def _provenance(outcome: Outcome, s: Summary) -> str:
     rows += [["workload note", note] for note in s["notes"]]
     rows.append(["confidence in the facts", s["confidence"]])
     rows += [["assumed", name] for name in s["assumed"]]
-    return html_table(["", ""], rows, words=True)
+    return html_table(["", ""], rows, style="words")
 
 
 def _invariants(invariants: Sequence[Mapping[str, Any]]) -> str:
@@ -171,7 +176,7 @@ def _invariants(invariants: Sequence[Mapping[str, Any]]) -> str:
     for i in invariants:
         verdict = "holds" if i["holds"] else "VIOLATED"
         rows.append([str(i["number"]), str(i["name"]), verdict, str(i["detail"])])
-    return html_table(["", "invariant", "", "checked"], rows, words=True)
+    return html_table(["", "invariant", "", "checked"], rows, style="words")
 
 
 # -- pictures --------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ _FIGURES = (
     "requests", "near", "edge", "far", "lost", "TTFT p50", "p99", "E2E p50", "p99", "met the SLO", "right", "J device",
     "$ per 1k", "bytes out",
 )  # fmt: skip
-_GROUPS = (("by_tier", "Who answered, or had it last"), ("by_device", "Device"), ("by_task", "Task"))
+_GROUPS = (("by_tier", "Who had it"), ("by_device", "Device"), ("by_task", "Task"))
 
 
 def fleet_section(analysis: Analysis, s: Summary, baselines: Baselines | None) -> str:
@@ -38,7 +38,7 @@ def fleet_section(analysis: Analysis, s: Summary, baselines: Baselines | None) -
     parts += [*_charts(analysis, s, baselines), "</div>"]
     for key, label in _GROUPS:
         rows = [_row(name, group) for name, group in s[key].items() if group["requests"]]
-        parts.append(f'<div class="scroll">\n{html_table([label, *_FIGURES], rows)}\n</div>')
+        parts.append(f'<div class="scroll">\n{html_table([label, *_FIGURES], rows, style="dense")}\n</div>')
     parts += ["<h2>Pools</h2>", f'<div class="scroll">\n{_pools(s)}\n</div>']
     return "\n".join(parts)
 
@@ -126,7 +126,7 @@ def _pools(s: Summary) -> str:
             count(pool["requests"]),
             count(pool["completed"]),
             figure(pool["capacity_rps"], "req/s"),
-            count(pool["accelerators"]),
+            figure(pool["accelerators_paid"]),
             percent(pool["gpu_utilization"]),
             percent(pool["kv_utilization"]),
             percent(pool["prefix_hit_rate"]),
@@ -136,4 +136,4 @@ def _pools(s: Summary) -> str:
         ]
         for name, pool in s["pools"].items()
     ]
-    return html_table(head, rows) if rows else '<p class="soft">This scenario has none.</p>'
+    return html_table(head, rows, style="dense") if rows else '<p class="soft">This scenario has none.</p>'

@@ -27,7 +27,7 @@ from sim.results.chart_parts import (
     time_axis,
 )
 from sim.results.parts import Floats
-from sim.results.words import figure, percent
+from sim.results.words import figure
 
 __all__ = ["Mark", "scatter_chart", "stacked_chart", "tail_chart"]
 
@@ -83,7 +83,7 @@ def scatter_chart(title: str, marks: Sequence[Mark], *, x_text: str, y_text: str
     if not marks:
         return figure_of(title, [], "", "Nothing was answered.")
     x = linear_axis(max(max(mark.x for mark in marks), 1e-6) * 1.05, LEFT, WIDTH - RIGHT, lambda v: figure(v))
-    y = linear_axis(1.0, HEIGHT - BOTTOM, TOP, percent)
+    y = linear_axis(1.0, HEIGHT - BOTTOM, TOP, _percent)
     parts = [
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM - 6}" text-anchor="end">{escape(x_text)}</text>',
         f'<text x="{LEFT + 4}" y="{TOP + 10}">{escape(y_text)}</text>',

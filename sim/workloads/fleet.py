@@ -21,6 +21,7 @@ from profiles.errors import UserError
 from profiles.task import Task
 from sim.catalogue_names import check_known
 from sim.fleet import FleetSettings
+from sim.parallel import in_parts
 from sim.workloads.demand import Demand, activity
 from sim.workloads.distributions import ConstantSeconds, Seconds
 from sim.workloads.draws import draw_priority, draw_seconds
@@ -104,7 +105,8 @@ class _Drawing:
         from sim.kernels import fleet_draws
 
         difficulty, up, down = (np.empty(len(task), np.float32) for _ in range(3))
-        fleet_draws.draw_requests(self.seed, given, task, self.facts, prompt, output, difficulty, up, down)
+        columns = (prompt, output, difficulty, up, down)
+        in_parts(fleet_draws.draw_requests, len(task), self.seed, given, task, self.facts, *columns)
         return Asked(device=device, task=task, difficulty=difficulty, up_bytes=up, down_bytes=down)
 
     def task_share(self, name: str) -> tuple[int, float]:

@@ -54,7 +54,7 @@ class Air:
         g, b = network.mean_good_s, network.mean_bad_s
         if b == 0:
             return t
-        length = 8 * (g + b)
+        length = 2 * (g + b)
         j = floor(t / length)
         bad = self.uniform(self.seed, device, j, 101) < b / (g + b)
         end = j * length
