@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from sim.predict_near import predict_near
 from sim.results.analysis import Analysis
 from sim.results.files import request_table, timeline_table, write_results
 from sim.results.metrics import summarise, summarise_seeds
-from sim.results.outcome import Outcome
 from sim.routing import PolicySource, located
 from sim.run import check_count, prepare, run
+from sim.scenario import FleetScenario
 from sim.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -27,13 +28,35 @@ if TYPE_CHECKING:
 __all__ = ["Simulation", "compare", "latency", "simulate"]
 
 
+BASELINES = ("near", "far")
+MOST_FOR_BASELINES = 200_000  # requests; beyond, running them too would take too long to do unasked
+
+
 class Simulation:
     """A finished simulation. With several seeds, tables and files are those of the first."""
 
-    def __init__(self, outcome: Outcome, summary: dict[str, Any], analysis: Analysis | None = None) -> None:
-        self.outcome = outcome
-        self.summary = summary
-        self._analysis = analysis or Analysis(outcome)
+    def __init__(
+        self,
+        analysis: Analysis,
+        others: Sequence[dict[str, Any]] = (),
+        *,
+        again: Callable[[str], Analysis] | None = None,
+    ) -> None:
+        """`others` are the summaries of further seeds; `again` runs the same with another policy."""
+        self.outcome = analysis.outcome
+        self._analysis = analysis
+        self._others = tuple(others)
+        self._again = again
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Every figure of docs/metrics.md."""
+        summary = _checked(self._analysis)
+        if not self._others:
+            return summary
+        merged = summarise_seeds([summary, *self._others])
+        headline = {key: merged[key] for key in ("verdict", "verdict_reason", "binding_constraint")}  # the worst
+        return {**summary, **headline, "seeds": merged}
 
     @property
     def requests(self) -> pa.Table:
@@ -45,9 +68,32 @@ class Simulation:
         """One row a time bin."""
         return timeline_table(self.outcome.plane, self._analysis.timeline)
 
-    def write(self, folder: str | Path) -> None:
-        """requests.parquet, timeline.parquet, summary.json, report.html and run.json. Raises `UserError`."""
-        write_results(self.outcome, Path(folder), self.summary, analysis=self._analysis)
+    def write(self, folder: str | Path, *, baselines: Sequence[str] | None = None) -> None:
+        """requests.parquet, timeline.parquet, summary.json, report.html and run.json. Raises `UserError`.
+
+        With a fleet, the report draws quality against cost of this run and of `baselines`, which are run for it; by
+        default near and far, unless there are more than 200,000 requests.
+        """
+        write_results(
+            self.outcome,
+            Path(folder),
+            lambda: self.summary,
+            analysis=self._analysis,
+            baselines=self._baselines(baselines),
+        )
+
+    def _baselines(self, names: Sequence[str] | None) -> dict[str, dict[str, float]] | None:
+        if self._again is None:
+            return None
+        if names is None:
+            names = BASELINES if len(self.outcome.plane.requests) <= MOST_FOR_BASELINES else ()
+        drawn = {}
+        for name in names:
+            if name != self.outcome.policy:
+                analysis = self._again(name)
+                figures = summarise(analysis.outcome, analysis)
+                drawn[name] = {key: figures[key] for key in ("quality_mean", "cost_usd_per_1k_requests")}
+        return drawn or None
 
 
 def simulate(
@@ -78,9 +124,8 @@ def simulate(
         check_count("seed", seed, least=0, most=2**63 - 1)
     loaded = load(scenario, changes=set)
     first = loaded.scenario.seed if seed is None else seed
-    results = []
-    kept: Analysis | None = None
-    for k in range(seeds):
+
+    def ready(k: int, policy: PolicySource | None) -> Analysis:
         prepared = prepare(
             loaded,
             seed=first + k,
@@ -92,16 +137,12 @@ def simulate(
             workload=workload,
             progress=progress,
         )
-        analysis = Analysis(run(prepared, progress=progress))
-        kept = analysis if kept is None else kept
-        results.append(_checked(analysis))
-    assert kept is not None
-    summary = results[0]
-    if len(results) > 1:
-        merged = summarise_seeds(results)
-        headline = {key: merged[key] for key in ("verdict", "verdict_reason", "binding_constraint")}  # the worst
-        summary = {**summary, **headline, "seeds": merged}
-    return Simulation(kept.outcome, summary, kept)
+        return Analysis(run(prepared, progress=progress))
+
+    analysis = ready(0, policy)
+    others = [_checked(ready(k, policy)) for k in range(1, seeds)]
+    is_fleet = isinstance(loaded.scenario, FleetScenario)
+    return Simulation(analysis, others, again=(lambda name: ready(0, name)) if is_fleet else None)
 
 
 def _checked(analysis: Analysis) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from sim.fleet_plans import fleet_of, plans_of
 from sim.loading import LoadedScenario
 from sim.pool import PoolPlan, check_pool
 from sim.resolve import ResolvedPool, resolve_pool
-from sim.results.outcome import Outcome, Slo
+from sim.results.outcome import Outage, Outcome, Slo
 from sim.routing import PolicySource, Routing, resolve_policy
 from sim.scenario import FleetScenario
 from sim.user_code import load_function
@@ -37,6 +37,7 @@ from sim.workloads.spec import MAX_REQUESTS
 from sim.workloads.workload import Workload
 
 if TYPE_CHECKING:
+    from sim.plane import DataPlane
     from sim.world import Control
 
 __all__ = ["Prepared", "check_count", "prepare", "run"]
@@ -230,10 +231,24 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
         pools=tuple(pool.facts for pool in prepared.pools),
         policy=routing.name if routing else None,
         slo=Slo(**scenario.slo.model_dump()),
+        outages=_outages(plane),
         warmup_s=scenario.warmup_s,
         wall_s=ended - begun,
         engine_s=ended - started,
     )
+
+
+def _outages(plane: DataPlane) -> tuple[Outage, ...]:
+    """When replicas were down, from what the controls did."""
+    since: dict[tuple[int, int], float] = {}
+    outages = []
+    for at_s, what, where in plane.log:
+        if what == "fail":
+            since.setdefault(where, at_s)
+        elif what == "repair" and where in since:
+            outages.append(Outage(plane.pools[where[0]].pool.name, since.pop(where), at_s))
+    outages += [Outage(plane.pools[pool].pool.name, at_s) for (pool, _), at_s in since.items()]
+    return tuple(outages)
 
 
 # -- controls and balancers --------------------------------------------------------------------------------------------

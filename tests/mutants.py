@@ -102,21 +102,22 @@ OTHERS = (
     ),
 )
 _FLEET = ("tests/test_fleet_parity.py",)
+LOSER_OF_A_HEDGE = Mutant(
+    "the loser of a hedge computes on",
+    "sim/kernels/legs.py",
+    "        leave_row(w, r, now, True)\n        request_of(w, r).first_token = now\n",
+    "        request_of(w, r).first_token = now\n",
+    _FLEET,
+)
 OF_FLEETS = (
     Mutant(
         "home requests may reach an edge pool",
         "policies/masks.py",
-        "        return place == NEAR or place == HUB  # noqa: PLR1714\n",
-        "        return place == NEAR or place == HUB or place == EDGE_POOL\n",
+        "        return NEAR <= place <= HUB\n",
+        "        return NEAR <= place <= EDGE_POOL\n",
         ("tests/test_privacy.py",),
     ),
-    Mutant(
-        "the loser of a hedge computes on",
-        "sim/kernels/legs.py",
-        "        leave_row(w, r, now, True)\n        request_of(w, r).first_token = now\n",
-        "        request_of(w, r).first_token = now\n",
-        _FLEET,
-    ),
+    LOSER_OF_A_HEDGE,
     Mutant(
         "a sleeping radio answers at once",
         "sim/kernels/air.py",

@@ -137,8 +137,8 @@ def test_an_interrupted_write_leaves_the_old_results(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_under_parquet_is_an_os_error() -> None:
-    with pytest.raises(OSError, match="No space left") as caught, Path("/dev/full").open("wb", buffering=0) as file:
-        table = request_table(outcome_of().plane)
+    table = request_table(outcome_of().plane)
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left") as caught:
         results._write_parquet(table.to_batches(), table.schema, file)
     assert caught.value.errno == errno.ENOSPC
 

@@ -342,7 +342,7 @@ def draw_requests(
     up: Any,
     down: Any,
 ) -> None:
-    """How much requests first ... last - 1 ask for: tokens (unless they are given), difficulty, bytes to send and to get.
+    """How much requests first ... last - 1 ask for: tokens (unless they are given), difficulty, bytes both ways.
 
     Text is rounded and cut; the tokens of media, a real number of units, come on top.
     """

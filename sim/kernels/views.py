@@ -64,21 +64,25 @@ def _row_reader(scalar: Any) -> Any:
     return read
 
 
-@intrinsic
-def _fetch(_context: Any, address: Any) -> Any:
+def _line_fetcher() -> Any:
     """An intrinsic (address) -> nothing: ask for a cache line before it is needed."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        hints = [ir.Constant(number, hint) for hint in (1, 3, 1)]  # to write, to keep, data
-        builder.call(prefetch, [builder.inttoptr(args[0], byte), *hints])
+    @intrinsic
+    def fetch(_context: Any, address: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            byte = ir.IntType(8).as_pointer()
+            number = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+            prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            hints = [ir.Constant(number, hint) for hint in (1, 3, 1)]  # to write, to keep, data
+            builder.call(prefetch, [builder.inttoptr(args[0], byte), *hints])
 
-    return types.void(types.int64), generate
+        return types.void(types.int64), generate
+
+    return fetch
 
 
+_fetch = _line_fetcher()
 _world = _record_reader(WORLD)
 _pool = _record_reader(POOL)
 _request = _record_reader(REQUEST)

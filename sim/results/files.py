@@ -15,6 +15,7 @@ import platform
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -44,32 +45,41 @@ Writer = Callable[[IO[bytes]], None]
 def write_results(
     outcome: Outcome,
     folder: str | os.PathLike[str],
-    summary: Mapping[str, Any],
+    summary: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     *,
     analysis: Analysis | None = None,
     baselines: Baselines | None = None,
 ) -> list[Path]:
     """Write the five `FILES` into `folder` and return their paths.
 
-    The folder is made if missing; other files in it are left alone. All five are written beside their places
-    first and then moved there, so that an error or an interruption never leaves half a file. `analysis` is what
-    `summary` was made from; `baselines` are other policies to draw beside this one's. Raises `UserError` when the
-    folder cannot be made or written, or the disk is full.
+    The folder is made if missing; other files in it are left alone. All five are written beside their places first
+    and then moved there, so that an error or an interruption never leaves half a file. A `summary` that is still to be
+    made is made while the requests are written. `analysis` is what `summary` was made from; `baselines` are other
+    policies to draw beside this one's. Raises `UserError` when the folder cannot be made or written, or the disk is
+    full.
     """
     folder = Path(folder)
     analysis = analysis or Analysis(outcome)
-    plane = outcome.plane
-    stable = {key: value for key, value in summary.items() if key not in VOLATILE}
-    page = report_html(analysis, stable, baselines=baselines)
-    timeline = timeline_table(plane, analysis.timeline)
+    plane, answers = outcome.plane, analysis.answers
+
+    @cache
+    def figures() -> Mapping[str, Any]:
+        return summary() if callable(summary) else summary
+
+    @cache
+    def stable() -> dict[str, Any]:
+        return {key: value for key, value in figures().items() if key not in VOLATILE}
+
+    def timeline(file: IO[bytes]) -> None:
+        table = timeline_table(plane, analysis.timeline)
+        _write_parquet(table.to_batches(), table.schema, file)
+
     writers: dict[str, Writer] = {
-        "requests.parquet": lambda file: _write_parquet(
-            request_batches(plane, analysis.answers), request_schema(plane), file
-        ),
-        "timeline.parquet": lambda file: _write_parquet(timeline.to_batches(), timeline.schema, file),
-        "summary.json": lambda file: _write_json(stable, file),
-        "report.html": lambda file: _write_text(page, file),
-        "run.json": lambda file: _write_json(_run_facts(summary), file),
+        "requests.parquet": lambda file: _write_parquet(request_batches(plane, answers), request_schema(plane), file),
+        "summary.json": lambda file: _write_json(stable(), file),
+        "timeline.parquet": timeline,
+        "report.html": lambda file: _write_text(report_html(analysis, stable(), baselines=baselines), file),
+        "run.json": lambda file: _write_json(_run_facts(figures()), file),
     }
     make_folder(folder)
     return _write_all(folder, writers)
@@ -98,21 +108,32 @@ def _write_all(folder: Path, writers: Mapping[str, Writer]) -> list[Path]:
     """Write every file under a temporary name, then move all of them into place."""
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     moves = {folder / f".{name}.{token}.tmp": folder / name for name in writers}
-    place = folder
+    jobs = list(zip(moves.items(), writers.values(), strict=True))
     try:
-        for (temporary, target), write in zip(moves.items(), writers.values(), strict=True):
-            place = target
-            with temporary.open("xb") as file:
-                write(file)
+        with ThreadPoolExecutor(1) as other:  # the first one takes longest
+            longest = other.submit(_write_one, *jobs[0])
+            for job in jobs[1:]:
+                _write_one(*job)
+            longest.result()
         for temporary, target in moves.items():
-            place = target
-            temporary.replace(place)
-    except OSError as error:
-        raise _told(place, error) from None
+            try:
+                temporary.replace(target)
+            except OSError as error:
+                raise _told(target, error) from None
     finally:
         for temporary in moves:
             temporary.unlink(missing_ok=True)
     return list(moves.values())
+
+
+def _write_one(places: tuple[Path, Path], write: Writer) -> None:
+    """One file, under its temporary name. Raises `UserError`."""
+    temporary, target = places
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+    except OSError as error:
+        raise _told(target, error) from None
 
 
 def _told(path: Path, error: OSError) -> UserError:
