@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.features import FEATURE_COUNT, normal_quantile
-from policies.layout import KINDS
+from policies.layout import FEATURE_NAMES, KINDS
 from policies.table import PolicyTable
 from profiles.errors import UserError
 from profiles.task import PRIVACY_CLASSES
@@ -52,6 +52,7 @@ def fleet_arrays(fleet: FleetSettings, pools: int) -> dict[str, NDArray[Any]]:
         "figures": np.zeros(actions, records.FIGURES),
         "phi": np.zeros(FEATURE_COUNT),
         "kinds_used": np.zeros((2, len(KINDS)), np.int64),
+        "judges": np.zeros(2, np.int64),
         "weights": np.zeros((2, FEATURE_COUNT)),
         "scenes": np.zeros((2, len(fleet.tasks), len(KINDS))),
     }
@@ -112,6 +113,8 @@ def set_policy(arrays: dict[str, NDArray[Any]], which: int, policy: PolicyTable)
     arrays["weights"][which] = policy.weights
     arrays["scenes"][which] = policy.scene
     arrays["kinds_used"][which] = policy.kinds
+    judging = [policy.weights[FEATURE_NAMES.index(name)] != 0.0 for name in ("quality", "near_difficulty")]
+    arrays["judges"][which] = any(judging) or policy.kinds[KINDS.index("cascade")]
 
 
 def check_policy_table(policy: PolicyTable, tasks: int) -> None:

@@ -13,6 +13,7 @@ from sim.kernels.figures import action_count, estimated_difficulty, figure_out
 from sim.kernels.fleet_state import NO_ACTION
 from sim.kernels.views import (
     figures_of,
+    judges,
     kind_of,
     kinds_used,
     network_of,
@@ -41,8 +42,9 @@ def weigh(w: Any, r: int, now: float) -> int:
     """Figures of all feasible actions; their scores too, unless a user's function decides. Returns the best action."""
     trip = trip_of(w, r)
     which = policy_followed(w, trip.device)
-    difficulty = estimated_difficulty(w, r)
-    n = figure_out(w, r, kinds_used(w, which), now, difficulty)
+    judging = w.by_python != 0 or judges(w, which)
+    difficulty = estimated_difficulty(w, r) if judging else 0.0
+    n = figure_out(w, r, kinds_used(w, which), now, difficulty, judging)
     row = row_of(w, trip.device)
     kind = kind_of(w, row)
     battery = battery_share(kind, row)

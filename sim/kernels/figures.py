@@ -123,7 +123,7 @@ def pool_is_open(w: Any, r: int, p: int, n: int) -> bool:
 
 
 @kernel
-def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float) -> None:
+def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, judging: bool) -> None:
     """A job on row e, the way to it left out."""
     row = row_of(w, e)
     kind = kind_of(w, row)
@@ -139,7 +139,7 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float) -
         jobs += 1
     at.ttft_s = wait + (0.0 if row.resident != 0 else kind.load_s) + prefill / clock
     at.e2e_s = at.ttft_s + decode / clock
-    at.quality = sigmoid(ability_of(w, kind.model, trip.task) - difficulty)
+    at.quality = sigmoid(ability_of(w, kind.model, trip.task) - difficulty) if judging else 0.0
     at.energy_j = kind.power_w * (prefill + decode)
     at.cost_usd = 0.0
     at.egress_bytes = 0.0
@@ -175,7 +175,9 @@ def pool_load(s: Any) -> tuple[int, int]:
 
 
 @kernel
-def figure_pool(w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float) -> None:
+def figure_pool(
+    w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float, judging: bool
+) -> None:
     """A pool, the way included."""
     s = pool_of(w, p)
     trip = trip_of(w, r)
@@ -191,7 +193,7 @@ def figure_pool(w: Any, at: Any, r: int, p: int, way: tuple[float, float, float]
     queue = max(0.0, load - slots) * s.output_mean * decode_s_of(s, slots) * s.slowdown / slots
     at.ttft_s = up + (queue + step + prompt * prefill) + back
     at.e2e_s = at.ttft_s + (hint - 1.0) * step
-    at.quality = sigmoid(ability_of(w, s.model, trip.task) - difficulty)
+    at.quality = sigmoid(ability_of(w, s.model, trip.task) - difficulty) if judging else 0.0
     at.energy_j = radio
     at.cost_usd = s.price_usd_per_s * (prompt * prefill + hint * step / batch)
     at.egress_bytes = float(trip.up_bytes)
@@ -229,8 +231,11 @@ def figure_hedge(at: Any, near: Any, far: Any) -> None:
 
 
 @kernel
-def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float) -> int:
-    """Masks and figures of all actions, in the scratch records; returns the device's network class."""
+def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float, judging: bool) -> int:
+    """Masks and figures of all actions, in the scratch records; returns the device's network class.
+
+    Without `judging` qualities are 0: nobody looks at them.
+    """
     trip = trip_of(w, r)
     d = trip.device
     pools = w.pool_count
@@ -240,10 +245,10 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float) -> int:
     near = figures_of(w, 0)
     near_open = near_is_open(w, r, now)
     if near_open and (used[NEAR] != 0 or used[CASCADE] != 0 or used[HEDGE] != 0):
-        figure_row(w, near, r, d, now, difficulty)
+        figure_row(w, near, r, d, now, difficulty, judging)
         offer(near, NEAR, NOBODY, used)
     if used[EDGE] != 0 and hub_is_open(w, r, n):
-        figure_hub(w, figures_of(w, 1), r, n, now, difficulty)
+        figure_hub(w, figures_of(w, 1), r, n, now, difficulty, judging)
         offer(figures_of(w, 1), EDGE, NOBODY, used)
     way = (np.nan, np.nan, np.nan)
     for p in range(pools):
@@ -252,7 +257,7 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float) -> int:
         if np.isnan(way[0]):
             way = figure_way(w, r, n, False, now)
         far = figures_of(w, 2 + p)
-        figure_pool(w, far, r, p, way, difficulty)
+        figure_pool(w, far, r, p, way, difficulty, judging)
         offer(far, EDGE if pool_of(w, p).is_edge != 0 else CLOUD, p, used)
         if near_open and used[CASCADE] != 0:
             at = figures_of(w, 2 + pools + p)
@@ -266,9 +271,9 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float) -> int:
 
 
 @kernel
-def figure_hub(w: Any, at: Any, r: int, n: int, now: float, difficulty: float) -> None:
+def figure_hub(w: Any, at: Any, r: int, n: int, now: float, difficulty: float, judging: bool) -> None:
     up, back, radio = figure_way(w, r, n, True, now)
-    figure_row(w, at, r, row_of(w, trip_of(w, r).device).hub, now, difficulty)
+    figure_row(w, at, r, row_of(w, trip_of(w, r).device).hub, now, difficulty, judging)
     decode = at.e2e_s - at.ttft_s
     at.ttft_s = up + at.ttft_s + back
     at.e2e_s = at.ttft_s + decode

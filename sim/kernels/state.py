@@ -215,6 +215,7 @@ WORLD_ARRAYS = (
     "quantiles",
     "mixes",
     "kinds_used",
+    "judges",
     "weights",
     "scenes",
 )

@@ -340,6 +340,12 @@ def kinds_used(w: Any, which: int) -> Any:
 
 
 @kernel
+def judges(w: Any, which: int) -> bool:
+    """Whether policy 0 or 1 looks at quality or difficulty at all; if not, they are not worked out."""
+    return bool(_int64(w.judges, which, 1)[0] != 0)
+
+
+@kernel
 def weights_of(w: Any, which: int, features: int) -> Any:
     """float64 (features,): the weights of a policy."""
     return _float64(w.weights, which * features, features)
