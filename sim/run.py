@@ -110,6 +110,7 @@ def prepare(
     )
     fleet, routing = None, None
     if isinstance(scenario, FleetScenario):
+        warm_up(fleet=True)  # its requests are drawn by kernels, too
         fleet = fleet_of(scenario, catalogue, pools, seed=seed)
         if workload is None:
             workload = fleet_workload(
@@ -207,7 +208,7 @@ def run(prepared: Prepared, *, progress: Progress | None = None) -> Outcome:
     from sim.world import World
 
     begun = time.perf_counter()
-    warm_up(all_of_it=bool(prepared.controls or prepared.balancers or prepared.fleet))
+    warm_up(controls=bool(prepared.controls or prepared.balancers), fleet=prepared.fleet is not None)
     routing = prepared.routing
     plane = DataPlane(
         prepared.workload,
