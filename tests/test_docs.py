@@ -41,7 +41,7 @@ from policies.policy import load_policy
 from profiles import KINDS, Catalogue
 from sim.loading import load, template
 from sim.run import prepare, run
-from sim.scenario import Scenario
+from sim.scenario import FleetScenario, PoolScenario
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
@@ -203,7 +203,8 @@ class Page:
         elif "workload" in data and {"pools", "fleet"} & set(data):
             load(data)
         else:
-            assert set(data) <= set(Scenario.model_fields), "neither a scenario, nor a part of one, nor a profile"
+            known = {*PoolScenario.model_fields, *FleetScenario.model_fields}
+            assert set(data) <= known, "neither a scenario, nor a part of one, nor a profile"
             load({**yaml.safe_load(template()), **data})
 
     def _json(self, block: Block) -> None:

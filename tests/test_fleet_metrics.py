@@ -170,7 +170,7 @@ def test_the_verdict_is_the_worst_and_names_the_pool() -> None:
     assert s["verdict_reason"].startswith("pool edge: ")
     lost = summarise(small_outcome())
     assert (lost["verdict"], lost["binding_constraint"]) == ("OVERLOADED", "no_target")
-    assert lost["verdict_reason"].startswith("devices: ")
+    assert lost["verdict_reason"].startswith("users: ")
 
 
 def test_a_bill_without_energy_is_split_by_tokens() -> None:

@@ -27,14 +27,14 @@ __all__ = ["judge_fleet", "summarise_fleet"]
 
 
 def judge_fleet(analysis: Analysis, pools: Sequence[PoolFigures]) -> Judgement:
-    """The worst of the verdicts on the pools and on what no pool got."""
+    """The worst of the verdicts on the pools and on the whole as users see it."""
     answers = analysis.answers
     assert answers is not None
     alone = answers.pool < 0
     reasons = np.bincount(analysis.plane.requests["reason"][alone], minlength=len(REASONS))
     lost: Losses = losses_of(reasons)
-    devices = judge_devices(lost, int(np.count_nonzero(alone)), analysis.latencies.attainment(alone))
-    return worst_of({f"pool {pool.name}": pool.judgement for pool in pools} | {"devices": devices})
+    users = judge_devices(lost, len(alone), analysis.latencies.attainment(None))
+    return worst_of({f"pool {pool.name}": pool.judgement for pool in pools} | {"users": users})
 
 
 def summarise_fleet(analysis: Analysis, pools: Sequence[PoolFigures]) -> dict[str, Any]:

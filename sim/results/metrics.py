@@ -98,7 +98,8 @@ def _pools(analysis: Analysis) -> tuple[list[PoolFigures], list[dict[str, Any]]]
     figures, rows = [], []
     for number, book in enumerate(analysis.books()):
         slo = analysis.latencies.attainment(None if answers is None else answers.pool == number)
-        figures.append(pool_figures(book, outcome.pools[number], slo, outcome.slo.tpot_s))
+        remote = answers is not None
+        figures.append(pool_figures(book, outcome.pools[number], slo, outcome.slo.tpot_s, remote=remote))
         name = {} if answers is None else {"pool": book.pool.pool.name}
         rows += [name | row for row in replica_rows(book)]
     return figures, rows

@@ -54,9 +54,10 @@ class PoolFigures(NamedTuple):
 
 
 def pool_figures(
-    book: PoolBook, facts: DeploymentFacts, slo: Attainment, tpot_limit_s: float | None = None
+    book: PoolBook, facts: DeploymentFacts, slo: Attainment, tpot_limit_s: float | None = None, *, remote: bool = False
 ) -> PoolFigures:
-    """All figures of one pool; `slo` is what its requests met."""
+    """All figures of one pool; `slo` is what its requests met. A `remote` one is judged by TPOT alone: the way to it,
+    which is not its own, is in all else."""
     replicas, span_s = book.pool.replicas, book.span_s
     capacity = capacity_rps(book.pool, book.mean, tpot_limit_s) * len(replicas)
     idle_s = float(np.maximum(0.0, up_seconds(replicas, span_s) - busy_seconds(replicas, span_s)).sum())
@@ -64,7 +65,7 @@ def pool_figures(
     return PoolFigures(
         name=book.pool.pool.name,
         facts=facts,
-        judgement=judge(book, slo, capacity_rps=capacity),
+        judgement=judge(book, slo.only("tpot_s") if remote else slo, capacity_rps=capacity),
         slo_attainment=slo.share,
         requests=book.requests,
         ended=book.ended,

@@ -141,11 +141,12 @@ def _replicas(s: Summary) -> str:
     for i, replica in enumerate(s["replicas"]):
         if "pool" in replica:
             first.setdefault(replica["pool"], i)
-    for i, replica in enumerate(s["replicas"][:_MOST_REPLICAS]):
+    used = [(i, replica) for i, replica in enumerate(s["replicas"]) if replica["steps"] or not first]
+    for i, replica in used[:_MOST_REPLICAS]:
         counts = [count(replica[name]) for name in numbers]
         name = f"{replica['pool']} {i - first[replica['pool']]}" if first else str(i)
         rows.append([name, percent(replica["busy_share"]), *counts, duration(replica["down_s"])])
-    rest = len(s["replicas"]) - len(rows)
+    rest = len(used) - len(rows)
     note = f'\n<p class="soft">and {count(rest)} more in summary.json</p>' if rest else ""
     head = ["replica", "busy", "steps", "preemptions", "most running", "most waiting", "down"]
     return html_table(head, rows) + note

@@ -52,6 +52,11 @@ class Attainment(NamedTuple):
     share: float | None
     by_limit: Mapping[str, float | None]
 
+    def only(self, limit: str) -> Attainment:
+        """One limit alone."""
+        share = self.by_limit.get(limit)
+        return Attainment(share, {limit: share} if limit in self.by_limit else {})
+
     @property
     def missed(self) -> str:
         """Which limits were missed, where there is more than one."""
@@ -112,12 +117,10 @@ def judge(book: PoolBook, slo: Attainment, *, capacity_rps: float) -> Judgement:
 
 
 def judge_devices(lost: Losses, requests: int, slo: Attainment) -> Judgement:
-    """The verdict on devices and hubs, by the requests that no pool got."""
-    if requests == 0:
-        return Judgement("OK", "pools got every request", "none", None)
+    """The verdict on a fleet as its users see it: what was lost outside of pools, and which limits all requests met."""
     signs = [*_lost(lost, requests, "devices"), *_slo(slo, lost, requests, "devices")]
     if not signs:
-        return Judgement("OK", "devices and hubs kept up", "none", None)
+        return Judgement("OK", "users got what they should", "none", None)
     return _chosen(signs, None)
 
 
