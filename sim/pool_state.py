@@ -116,7 +116,7 @@ class PoolState:
         record["replicas"] = count
         record["up"] = record["reported_up"] = started
         record["bin_s"] = _FIRST_BIN_S
-        record["slowdown"] = 1.0
+        record["slowdown"] = record["reported_slowdown"] = 1.0
         record["price_usd_per_s"] = far.price_usd_per_s
         record["by_priority"] = limits.scheduling == "priority"
         record["prefix_caching"] = limits.prefix_caching

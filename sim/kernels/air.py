@@ -91,8 +91,14 @@ def gap_before(w: Any, d: int, now: float) -> float:
 
 
 @kernel
-def send(w: Any, r: int, to_hub: bool, now: float) -> float:
-    """Send a leg of request r; returns the instant at which it lands (rules N4, N5)."""
+def transfer_w(network: Any) -> float:
+    """Watts of moving bytes, beyond those of being awake (rule N5)."""
+    return max(0.0, network.base_w - network.tail_w)
+
+
+@kernel
+def send(w: Any, r: int, nearby: bool, now: float) -> float:
+    """Send a leg of request r, `nearby` to a hub or an edge pool; returns when it lands (rules N4, N5)."""
     trip = trip_of(w, r)
     request = request_of(w, r)
     d = trip.device
@@ -100,7 +106,7 @@ def send(w: Any, r: int, to_hub: bool, now: float) -> float:
     weather = weather_of(w, row.region)
     n = network_at(w, d, now)
     network = network_of(w, n)
-    rtt = quantile(quantiles_of(w, n, RTT_EDGE if to_hub else RTT), uniform(w.seed, r, 0, 10)) * weather.rtt_factor
+    rtt = quantile(quantiles_of(w, n, RTT_EDGE if nearby else RTT), uniform(w.seed, r, 0, 10)) * weather.rtt_factor
     uplink = quantile(quantiles_of(w, n, UPLINK), uniform(w.seed, r, 0, 11)) * weather.rate_factor
     downlink = quantile(quantiles_of(w, n, DOWNLINK), uniform(w.seed, r, 0, 12)) * weather.rate_factor
     gap = gap_before(w, d, now)
@@ -118,8 +124,9 @@ def send(w: Any, r: int, to_hub: bool, now: float) -> float:
     trip.leg = IN_AIR
     trip.leg_start_s = now
     trip.far_first_s = np.nan
-    charge(w, r, network.base_w * up_s + network.up_j_per_byte * trip.up_bytes, now)
-    row.awake_until_s = max(row.awake_until_s, now)
+    charge(w, r, transfer_w(network) * up_s + network.up_j_per_byte * trip.up_bytes, now)
+    if row.under_way == 0:
+        row.awake_until_s = max(row.awake_until_s, now)
     row.active_s = now
     row.under_way += 1
     return float(leave + (rtt / 2.0 + up_s))
@@ -140,7 +147,7 @@ def receive(w: Any, r: int, now: float) -> None:
     """The answer has been delivered: what its bytes cost (rule N7)."""
     trip = trip_of(w, r)
     network = network_of(w, trip.network)
-    charge(w, r, network.base_w * trip.down_s + network.down_j_per_byte * trip.down_bytes, now)
+    charge(w, r, transfer_w(network) * trip.down_s + network.down_j_per_byte * trip.down_bytes, now)
 
 
 @kernel
@@ -149,7 +156,7 @@ def hang_up(w: Any, r: int, now: float) -> None:
     trip = trip_of(w, r)
     row = row_of(w, trip.device)
     network = network_of(w, trip.network)
-    longer = max(0.0, now + network.tail_s - max(row.awake_until_s, trip.leg_start_s))
+    longer = max(0.0, now + network.tail_s - row.awake_until_s)
     charge(w, r, network.tail_w * longer, now)
     row.awake_until_s = max(row.awake_until_s, now + network.tail_s)
     row.active_s = now

@@ -27,6 +27,7 @@ from sim.kernels.views import (
 )
 
 NOISE = FEATURE_NAMES.index("noise")
+FIRST_NOISE = 2000  # the draw of action 0
 
 
 @kernel
@@ -62,7 +63,7 @@ def weigh(w: Any, r: int, now: float) -> int:
         at = figures_of(w, a)
         if at.feasible == 0:
             continue
-        at.noise = uniform(w.seed, r, 0, 20 + a) if noisy else 0.0
+        at.noise = uniform(w.seed, r, 0, FIRST_NOISE + a) if noisy else 0.0
         fill(
             phi,
             at.kind,

@@ -218,3 +218,4 @@ def report_load(s: Any) -> None:
     s.reported = s.outstanding
     s.sent = 0
     s.reported_up = s.up
+    s.reported_slowdown = s.slowdown

@@ -9,12 +9,12 @@ import numpy as np
 from policies.compiled import kernel
 from policies.features import cascade_release, normal_quantile, sigmoid
 from policies.masks import may_use_hub, may_use_near, may_use_pool
-from sim.kernels.air import KEEP_ALIVE_S, gap_before, is_connected, network_at
-from sim.kernels.battery import is_charging
+from sim.kernels.air import KEEP_ALIVE_S, gap_before, is_connected, network_at, transfer_w
+from sim.kernels.battery import is_charging, settle
 from sim.kernels.blocks import ceil_div
 from sim.kernels.draws import uniform
-from sim.kernels.fleet_state import CASCADE, CLOUD, EDGE, HEDGE, NEAR, RTT, RTT_EDGE, UPLINK
-from sim.kernels.jobs import decode_s, prefill_s
+from sim.kernels.fleet_state import CASCADE, CLOUD, DOWNLINK, EDGE, HEDGE, NEAR, RTT, RTT_EDGE, UPLINK
+from sim.kernels.jobs import RELEASE_C, decode_s, prefill_s
 from sim.kernels.state import NOBODY
 from sim.kernels.views import (
     ability_of,
@@ -131,7 +131,8 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, j
     prompt = request_of(w, r).prompt
     prefill = prefill_s(kind, prompt)
     decode = decode_s(kind, prompt, task_of(w, trip.task).output_hint)
-    clock = kind.throttled_clock if row.throttled != 0 else 1.0
+    is_hot = row.throttled != 0 and row.temp_c >= kind.limit_c - RELEASE_C
+    clock = kind.throttled_clock if is_hot else 1.0
     wait = row.queued_s
     jobs = row.waiting
     if row.running != NOBODY:
@@ -147,12 +148,12 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, j
 
 
 @kernel
-def figure_way(w: Any, r: int, n: int, to_hub: bool, now: float) -> tuple[float, float, float]:
-    """Seconds up, seconds back, and joules of the radio, at the medians."""
+def figure_way(w: Any, r: int, n: int, nearby: bool, now: float) -> tuple[float, float, float]:
+    """Seconds up, seconds back, and joules of the transfers, at the medians."""
     trip = trip_of(w, r)
     weather = weather_of(w, row_of(w, trip.device).region)
     network = network_of(w, n)
-    rtt = quantiles_of(w, n, RTT_EDGE if to_hub else RTT)[2] * weather.rtt_factor
+    rtt = quantiles_of(w, n, RTT_EDGE if nearby else RTT)[2] * weather.rtt_factor
     uplink = quantiles_of(w, n, UPLINK)[2] * weather.rate_factor
     gap = gap_before(w, trip.device, now)
     up = 0.0
@@ -162,39 +163,55 @@ def figure_way(w: Any, r: int, n: int, to_hub: bool, now: float) -> tuple[float,
         up += network.setup_round_trips * rtt
     sending = 8.0 * trip.up_bytes / uplink
     up = up + rtt / 2.0 + sending
-    radio = network.base_w * sending + network.up_j_per_byte * trip.up_bytes + network.tail_w * network.tail_s
-    return up, rtt / 2.0, radio
+    downlink = quantiles_of(w, n, DOWNLINK)[2] * weather.rate_factor
+    moving = sending + 8.0 * trip.down_bytes / downlink
+    joules = transfer_w(network) * moving + network.up_j_per_byte * trip.up_bytes
+    return up, rtt / 2.0, joules + network.down_j_per_byte * trip.down_bytes
 
 
 @kernel
-def pool_load(s: Any) -> tuple[int, int]:
-    """Requests in a pool and replicas up, as the router sees them."""
+def awake_j(w: Any, n: int, e2e_s: float) -> float:
+    """Joules of a radio that is awake for so long, and its tail."""
+    network = network_of(w, n)
+    return float(network.tail_w * (e2e_s + network.tail_s))
+
+
+@kernel
+def pool_load(s: Any) -> tuple[int, int, float]:
+    """Requests in a pool, replicas up and slowdown, as the router sees them."""
     if s.telemetry_lag_s > 0.0:
-        return s.reported + s.sent, s.reported_up
-    return s.outstanding, s.up
+        return s.reported + s.sent, s.reported_up, s.reported_slowdown
+    return s.outstanding, s.up, s.slowdown
 
 
 @kernel
 def figure_pool(
-    w: Any, at: Any, r: int, p: int, way: tuple[float, float, float], difficulty: float, judging: bool
+    w: Any,
+    at: Any,
+    r: int,
+    p: int,
+    n: int,
+    way: tuple[float, float, float],
+    difficulty: float,
+    judging: bool,
 ) -> None:
     """A pool, the way included."""
     s = pool_of(w, p)
     trip = trip_of(w, r)
-    up, back, radio = way
+    up, back, moving_j = way
     prompt = request_of(w, r).prompt
     hint = task_of(w, trip.task).output_hint
-    view, replicas = pool_load(s)
+    view, replicas, slowdown = pool_load(s)
     load = view / max(1, replicas)
     slots = s.max_num_seqs
     batch = min(int(load) + 1, slots)
-    step = decode_s_of(s, batch) * s.slowdown
-    prefill = s.prefill_token_s * s.slowdown
-    queue = max(0.0, load - slots) * s.output_mean * decode_s_of(s, slots) * s.slowdown / slots
+    step = decode_s_of(s, batch) * slowdown
+    prefill = s.prefill_token_s * slowdown
+    queue = max(0.0, load - slots) * s.output_mean * decode_s_of(s, slots) * slowdown / slots
     at.ttft_s = up + (queue + step + prompt * prefill) + back
     at.e2e_s = at.ttft_s + (hint - 1.0) * step
     at.quality = sigmoid(ability_of(w, s.model, trip.task) - difficulty) if judging else 0.0
-    at.energy_j = radio
+    at.energy_j = moving_j + awake_j(w, n, at.e2e_s)
     at.cost_usd = s.price_usd_per_s * (prompt * prefill + hint * step / batch)
     at.egress_bytes = float(trip.up_bytes)
     at.load = load / slots
@@ -251,13 +268,19 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float, judging
         figure_hub(w, figures_of(w, 1), r, n, now, difficulty, judging)
         offer(figures_of(w, 1), EDGE, NOBODY, used)
     way = (np.nan, np.nan, np.nan)
+    short_way = (np.nan, np.nan, np.nan)
     for p in range(pools):
         if not pool_is_open(w, r, p, n):
             continue
-        if np.isnan(way[0]):
-            way = figure_way(w, r, n, False, now)
         far = figures_of(w, 2 + p)
-        figure_pool(w, far, r, p, way, difficulty, judging)
+        if pool_of(w, p).is_edge != 0:
+            if np.isnan(short_way[0]):
+                short_way = figure_way(w, r, n, True, now)
+            figure_pool(w, far, r, p, n, short_way, difficulty, judging)
+        else:
+            if np.isnan(way[0]):
+                way = figure_way(w, r, n, False, now)
+            figure_pool(w, far, r, p, n, way, difficulty, judging)
         offer(far, EDGE if pool_of(w, p).is_edge != 0 else CLOUD, p, used)
         if near_open and used[CASCADE] != 0:
             at = figures_of(w, 2 + pools + p)
@@ -272,12 +295,14 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float, judging
 
 @kernel
 def figure_hub(w: Any, at: Any, r: int, n: int, now: float, difficulty: float, judging: bool) -> None:
-    up, back, radio = figure_way(w, r, n, True, now)
-    figure_row(w, at, r, row_of(w, trip_of(w, r).device).hub, now, difficulty, judging)
+    up, back, moving_j = figure_way(w, r, n, True, now)
+    hub = row_of(w, trip_of(w, r).device).hub
+    settle(w, hub, now)
+    figure_row(w, at, r, hub, now, difficulty, judging)
     decode = at.e2e_s - at.ttft_s
     at.ttft_s = up + at.ttft_s + back
     at.e2e_s = at.ttft_s + decode
-    at.energy_j = radio
+    at.energy_j = moving_j + awake_j(w, n, at.e2e_s)
 
 
 @kernel

@@ -135,6 +135,8 @@ def leave_row(w: Any, r: int, now: float, is_cut: bool) -> None:
     else:
         request_of(w, r).energy += joules
     row.last_use_s = now
+    if now < row.run_s:  # cut while loading
+        row.resident = 0
     row.running = NOBODY
     row.run_s = np.inf
     row.hot_s = np.inf

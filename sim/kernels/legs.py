@@ -11,7 +11,7 @@ from policies.features import normal_quantile, sigmoid
 from policies.masks import CLOUD_POOL, EDGE_POOL, HUB, may_reach
 from sim.kernels.agenda import note
 from sim.kernels.air import arrives, hang_up, network_at, receive, send
-from sim.kernels.battery import settle
+from sim.kernels.battery import is_charging, settle
 from sim.kernels.choosing import weigh
 from sim.kernels.door import dispatch, give_up_place, passes_door, set_timers
 from sim.kernels.draws import uniform
@@ -74,7 +74,8 @@ def arrive(w: Any, r: int, now: float) -> bool:
     d = trip_of(w, r).device
     settle(w, d, now)
     row = row_of(w, d)
-    if kind_of(w, row).capacity_j > 0.0 and row.battery_j <= 0.0:
+    kind = kind_of(w, row)
+    if kind.capacity_j > 0.0 and row.battery_j <= 0.0 and not is_charging(w, kind, now):
         end_request(w, r, FAILED, DEVICE_OFF, now)
         return False
     return choose_action(w, r, now)
@@ -109,7 +110,7 @@ def act(w: Any, r: int, action: int, now: float) -> None:
     if at.kind == NEAR or at.kind == CASCADE:
         join_device(w, r, now)
         return
-    note(w, LEG, r, send(w, r, at.pool == NOBODY, now))
+    note(w, LEG, r, send(w, r, at.pool == NOBODY or pool_of(w, at.pool).is_edge != 0, now))
     if at.kind == HEDGE:
         trip.first_due = 1
         join_device(w, r, now)
@@ -274,7 +275,7 @@ def check(w: Any, r: int, now: float) -> None:
         release(w, r, now)
         return
     trip.escalated = 1
-    note(w, LEG, r, send(w, r, False, now))
+    note(w, LEG, r, send(w, r, pool_of(w, trip.pool).is_edge != 0, now))
 
 
 @kernel
@@ -393,5 +394,5 @@ def replace_row(w: Any, e: int, share: float, now: float, lost: Any) -> None:
     row.temp_c = kind.ambient_c + kind.resistance_c_per_w * kind.background_w
     row.throttled = 0
     row.resident = 0
-    row.awake_until_s = -np.inf
+    row.awake_until_s = now
     row.active_s = -np.inf

@@ -247,6 +247,7 @@ POOL = np.dtype(
         ("reported", "i8"),
         ("sent", "i8"),
         ("reported_up", "i8"),
+        ("reported_slowdown", "f8"),
         # what controls change
         ("slowdown", "f8"),
         ("price_usd_per_s", "f8"),

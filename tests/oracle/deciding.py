@@ -151,7 +151,7 @@ class Decider:
         values = phi(
             self.figures(action, request, t),
             kind=kind,
-            noise=self.draw(request, 20 + action),
+            noise=self.draw(request, 2000 + action),
             task=task,
             prompt=request.prompt,
             difficulty=self.guess(request),
@@ -195,16 +195,17 @@ class Decider:
     def hub_figures(self, request: Request, t: float) -> Figures:
         ask, task = self.about(request)
         row = self.rows[int(self.fleet.hub[ask.device])]
-        way = self.way(request, t, to_hub=True)
+        row.settle(t)
+        way = self.way(request, t, nearby=True)
         return on_a_hub(way, row, request, task, self.quality(row.kind.model, request), t)
 
     def pool_figures(self, pool: int, request: Request, t: float) -> Figures:
         _, task = self.about(request)
         there = self.pools[pool]
-        way = self.way(request, t, to_hub=False)
+        way = self.way(request, t, nearby=there.far.tier == "edge")
         return at_a_pool(way, there, request, task, self.quality(there.far.model, request))
 
-    def way(self, request: Request, t: float, to_hub: bool) -> Way:
+    def way(self, request: Request, t: float, nearby: bool) -> Way:
         ask, _ = self.about(request)
         network, weather = self.air.class_of(ask.device, t), self.air.weather_of(ask.device)
-        return Way.of(network, weather, self.radios[ask.device].gap_s(), ask.up_bytes, to_hub)
+        return Way.of(network, weather, self.radios[ask.device].gap_s(), ask, nearby)

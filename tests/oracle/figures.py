@@ -10,7 +10,8 @@ from policies.layout import FEATURE_NAMES, KINDS
 from sim.fleet import CascadeSettings, NetworkClass, TaskKind
 from tests.oracle.links import Weather
 from tests.oracle.pools import Pool
-from tests.oracle.requests import Request
+from tests.oracle.radios import transfer_w
+from tests.oracle.requests import Ask, Request
 from tests.oracle.rows import Row, work_of
 
 __all__ = [
@@ -66,23 +67,32 @@ class Way:
 
     rtt_s: float
     up_s: float
-    radio_j: float
+    moving_j: float
+    network: NetworkClass
 
     @classmethod
-    def of(cls, network: NetworkClass, weather: Weather, gap_s: float, up_bytes: float, to_hub: bool) -> Way:
-        rtt_s = (network.rtt_edge_s if to_hub else network.rtt_s)[2] * weather.rtt_factor
+    def of(cls, network: NetworkClass, weather: Weather, gap_s: float, ask: Ask, nearby: bool) -> Way:
+        up_bytes = ask.up_bytes
+        rtt_s = (network.rtt_edge_s if nearby else network.rtt_s)[2] * weather.rtt_factor
         uplink_s = 8 * up_bytes / (network.uplink_bps[2] * weather.rate_factor)
         up_s = network.promotion_s if gap_s > network.promotion_idle_s else 0.0
         up_s += network.setup_round_trips * rtt_s if gap_s > 60 else 0.0
         up_s = up_s + rtt_s / 2 + uplink_s
-        radio_j = network.base_w * uplink_s + network.up_j_per_byte * up_bytes + network.tail_w * network.tail_s
-        return cls(rtt_s, up_s, radio_j)
+        downlink_s = 8 * ask.down_bytes / (network.downlink_bps[2] * weather.rate_factor)
+        moving_j = transfer_w(network) * (uplink_s + downlink_s)
+        moving_j += network.up_j_per_byte * up_bytes
+        moving_j += network.down_j_per_byte * ask.down_bytes
+        return cls(rtt_s, up_s, moving_j, network)
+
+    def radio_j(self, e2e_s: float) -> float:
+        """Both transfers, and the radio awake for so long and its tail."""
+        return self.moving_j + self.network.tail_w * (e2e_s + self.network.tail_s)
 
 
 def at_a_row(row: Row, request: Request, task: TaskKind, quality: float, t: float) -> Figures:
     """A row: the asking device, or what a hub would need by itself."""
     prefill_s, decode_s = work_of(row.kind, request.prompt, task.output_hint)
-    clock = row.kind.throttled_clock if row.throttled else 1.0
+    clock = row.kind.throttled_clock if row.is_hot else 1.0
     wait_s = max(0.0, row.running.expected_end_s - t) if row.running else 0.0
     wait_s += sum(job.hint_s for job in row.waiting)
     ttft_s = wait_s + (0.0 if row.ever_used else row.kind.load_s) + prefill_s / clock
@@ -100,10 +110,9 @@ def on_a_hub(way: Way, row: Row, request: Request, task: TaskKind, quality: floa
     alone = at_a_row(row, request, task, quality, t)
     ttft_s = way.up_s + alone.ttft_s + way.rtt_s / 2
     _, decode_s = work_of(row.kind, request.prompt, task.output_hint)
-    clock = row.kind.throttled_clock if row.throttled else 1.0
-    return Figures(
-        quality=quality, ttft_s=ttft_s, e2e_s=ttft_s + decode_s / clock, energy_j=way.radio_j, load=alone.load
-    )
+    clock = row.kind.throttled_clock if row.is_hot else 1.0
+    e2e_s = ttft_s + decode_s / clock
+    return Figures(quality=quality, ttft_s=ttft_s, e2e_s=e2e_s, energy_j=way.radio_j(e2e_s), load=alone.load)
 
 
 def at_a_pool(way: Way, pool: Pool, request: Request, task: TaskKind, quality: float) -> Figures:
@@ -112,15 +121,17 @@ def at_a_pool(way: Way, pool: Pool, request: Request, task: TaskKind, quality: f
     far, slots = pool.far, pool.engine.max_num_seqs
     n = sum(pool.balance.view(replica) for replica in pool.replicas) / max(1, pool.balance.reported_up)
     b = min(floor(n) + 1, slots)
-    step_s = far.decode_s[b] * pool.slowdown
-    prefill_s = far.prefill_token_s * pool.slowdown
-    queue_s = max(0.0, n - slots) * far.output_mean * far.decode_s[slots] * pool.slowdown / slots
+    slowdown = pool.reported_slowdown
+    step_s = far.decode_s[b] * slowdown
+    prefill_s = far.prefill_token_s * slowdown
+    queue_s = max(0.0, n - slots) * far.output_mean * far.decode_s[slots] * slowdown / slots
     ttft_s = way.up_s + (queue_s + step_s + request.prompt * prefill_s) + way.rtt_s / 2
+    e2e_s = ttft_s + (task.output_hint - 1) * step_s
     return Figures(
         quality=quality,
         ttft_s=ttft_s,
-        e2e_s=ttft_s + (task.output_hint - 1) * step_s,
-        energy_j=way.radio_j,
+        e2e_s=e2e_s,
+        energy_j=way.radio_j(e2e_s),
         cost_usd=pool.price_usd_per_s * (request.prompt * prefill_s + task.output_hint * step_s / b),
         egress_bytes=request.ask.up_bytes,
         load=n / slots,

@@ -97,7 +97,7 @@ class FleetWorld(World):
         """V1, V5, and the decision."""
         row = self.device(request)
         row.settle(self.now)
-        if row.kind.capacity_j > 0 and row.battery_j <= 0:
+        if row.kind.capacity_j > 0 and row.battery_j <= 0 and not row.charges_at(self.now):
             self.settle(request, "failed", "device_off")
         else:
             self.decide(request)
@@ -122,7 +122,8 @@ class FleetWorld(World):
     def send(self, request: Request) -> None:
         """G1, N5."""
         trip = self.trips[request.id]
-        leg = self.radio(request).send(request, trip.pool)
+        nearby = trip.pool == HOME or self.pools[trip.pool].far.tier == "edge"
+        leg = self.radio(request).send(request, trip.pool, nearby)
         trip.leg = leg
         self.clock.call(leg.lands_s, Kind.LEG, request.id, lambda: self.land(leg))
 

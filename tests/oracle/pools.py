@@ -54,7 +54,7 @@ class Pool:
         self.engine = settings.engine
         self.owner = owner
         self.far = Far() if far is None else far
-        self.slowdown = 1.0
+        self.slowdown = self.told_slowdown = 1.0
         self.price_usd_per_s = self.far.price_usd_per_s
         self.billed_usd = 0.0
 
@@ -69,6 +69,11 @@ class Pool:
             for number in range(settings.replicas)
         ]
         self.balance = Balance(settings.balancer, self.replicas, settings.telemetry_lag_s, seed, uniform, policy)
+
+    @property
+    def reported_slowdown(self) -> float:
+        """W5: as a router knows it."""
+        return self.slowdown if self.balance.live else self.told_slowdown
 
     # ----------------------------------------------------------------------------------------------- the door
 
@@ -125,6 +130,7 @@ class Pool:
         while not self.clock.is_over:
             yield self.clock.at(m * self.settings.telemetry_lag_s, Kind.TICK, self.id)
             self.balance.tick()
+            self.told_slowdown = self.slowdown
             m += 1
 
     # -------------------------------------------------------------------------------------------- what it costs

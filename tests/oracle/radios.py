@@ -41,7 +41,7 @@ class Radio:
     def reset(self) -> None:
         """X4: as at the start. Legs under way stay."""
         self.active_s = -inf
-        self.awake_until_s = -inf
+        self.awake_until_s = self.now
 
     @property
     def now(self) -> float:
@@ -60,7 +60,7 @@ class Radio:
         """N5."""
         return 0.0 if self.legs else self.now - self.active_s
 
-    def send(self, request: Request, pool: int) -> Leg:
+    def send(self, request: Request, pool: int, nearby: bool) -> Leg:
         """N4, N5. Who sends it sets the LEG at `lands_s`."""
         assert request.ask is not None
         t, device = self.now, self.row.id
@@ -69,7 +69,7 @@ class Radio:
             request=request,
             pool=pool,
             network=network,
-            rtt_s=quantile(network.rtt_edge_s if pool == -1 else network.rtt_s, self.draw(request, 0, 10))
+            rtt_s=quantile(network.rtt_edge_s if nearby else network.rtt_s, self.draw(request, 0, 10))
             * weather.rtt_factor,
             uplink_bps=quantile(network.uplink_bps, self.draw(request, 0, 11)) * weather.rate_factor,
             downlink_bps=quantile(network.downlink_bps, self.draw(request, 0, 12)) * weather.rate_factor,
@@ -84,8 +84,9 @@ class Radio:
             x = self.air.clear(device, network, x)
         uplink_s = 8 * request.ask.up_bytes / leg.uplink_bps
         leg.lands_s = x + (leg.rtt_s / 2 + uplink_s)
-        self.charge(request, network.base_w * uplink_s + network.up_j_per_byte * request.ask.up_bytes)
-        self.awake_until_s = max(self.awake_until_s, t)
+        self.charge(request, transfer_w(network) * uplink_s + network.up_j_per_byte * request.ask.up_bytes)
+        if not self.legs:
+            self.awake_until_s = max(self.awake_until_s, t)
         self.active_s = t
         self.legs.append(leg)
         return leg
@@ -105,14 +106,19 @@ class Radio:
         """N7: what the answer costs."""
         assert leg.request.ask is not None
         down, network = leg.request.ask.down_bytes, leg.network
-        self.charge(leg.request, network.base_w * (8 * down / leg.downlink_bps) + network.down_j_per_byte * down)
+        self.charge(leg.request, transfer_w(network) * (8 * down / leg.downlink_bps) + network.down_j_per_byte * down)
 
     def over(self, leg: Leg) -> None:
         """N7: for whatever reason. The radio stays awake for its tail."""
         t, network = self.now, leg.network
-        ext_s = max(0.0, t + network.tail_s - max(self.awake_until_s, leg.sent_s))
+        ext_s = max(0.0, t + network.tail_s - self.awake_until_s)
         self.charge(leg.request, network.tail_w * ext_s)
         self.awake_until_s = max(self.awake_until_s, t + network.tail_s)
         self.active_s = t
         self.legs.remove(leg)
         leg.over = True
+
+
+def transfer_w(network: NetworkClass) -> float:
+    """N5: watts of moving bytes, beyond those of being awake."""
+    return max(0.0, network.base_w - network.tail_w)

@@ -167,6 +167,11 @@ class Row:
             return False
         return self.uniform(self.seed, request.id, 0, 13) < exp(-self.kind.pressure_per_s * (t - self.last_use_s))
 
+    @property
+    def is_hot(self) -> bool:
+        """W5: whether a router expects the lowered clock."""
+        return self.throttled and self.temp_c >= self.kind.limit_c - 2
+
     def join(self, job: Job) -> None:
         """E1."""
         self.waiting.append(job)
@@ -252,7 +257,7 @@ class Row:
         slow_s = max(0.0, t - job.hot_s)
         self.compute_s += full_s + slow_s
         self.throttled_s += slow_s
-        self.last_use_s = t
+        self.last_use_s = t if t >= job.run_s else None  # cut while loading: the model is not there
         self.running = None
         self.owner.job_charged(job, kind.power_w * full_s + kind.power_w * kind.throttled_clock * slow_s)
 
