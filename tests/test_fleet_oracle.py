@@ -242,10 +242,22 @@ def test_a_leg() -> None:
     close(result.first_token_s, [3.2, 8.05])
     close(result.finish_s, [4.25, 8.1])
     # The radio is awake from 1 to 4.25 + 3; the second is sent at 6.25 and pays from 7.25 on to 8.1 + 3.
-    close(result.device_j, [0.1 + 1.0 + 0.05 + 1.0 + 0.3 * 6.25, 0.1 + 1.0 + 0.05 + 1.0 + 0.3 * 3.85])
+    # Moving bytes takes 0.7 W more than being awake, for 0.1 s up and 0.05 s down.
+    moving = 0.7 * 0.15 + 1.0 + 1.0
+    close(result.device_j, [moving + 0.3 * 6.25, moving + 0.3 * 3.85])
     close(result.battery_j, [100 - result.device_j.sum()])
     assert result.reached.tolist() == [8, 8]
     close(result.billed_usd, [0.5 * 8.1])
+
+
+def test_legs_that_overlap_pay_for_one_radio() -> None:
+    network = a_network(tail_s=3.0, tail_w=0.5)
+    rows = [{"arrival_s": 0.0, "prompt": 3, "output": 9}, {"arrival_s": 2.0, "prompt": 3, "output": 1}]
+    result = run(rows, POOL_ONLY, network=network, pools=(a_pool(),))
+    end = result.finish_s.max()
+    assert result.finish_s[1] < result.finish_s[0]
+    close([result.device_j.sum()], [0.5 * (end + 3.0)])  # awake from the first sending to the last tail's end, once
+    close(result.device_j, [0.5 * (end - result.finish_s[1]), 0.5 * (result.finish_s[1] + 3.0)])
 
 
 def test_a_hub_answers() -> None:
@@ -267,22 +279,22 @@ def test_an_outage() -> None:
     close([result.scheduled_s[0], result.first_token_s[0], result.finish_s[0]], [2.2, 4.1, 4.15])
     lucky = run(rows, POOL_ONLY, network=replace(network, loss=0.5), pools=(a_pool(),), draws=draws)
     close([lucky.scheduled_s[0], lucky.first_token_s[0], lucky.finish_s[0]], [1.2, 2.3, 2.35])
-    # A bad spell that outlasts its epoch of 16 s ends with it, even when the next epoch begins bad.
+    # A bad spell that outlasts its epoch of 4 s ends with it, even when the next epoch begins bad.
     for begins in (0.4, 0.6):
         outlasting = draws | {(0, 0, 102): 1 - exp(-20), (0, 1, 101): begins}
         long = run(rows, POOL_ONLY, network=network, pools=(a_pool(),), draws=outlasting)
-        close(long.scheduled_s, [16.2])
+        close(long.scheduled_s, [4.2])
 
 
 def test_a_pool_that_is_down_when_the_leg_lands() -> None:
     rows = [{"prompt": 3, "output": 1}]
     pools = (a_pool(), a_pool(tier="edge"))
     orders = [(0.1, "fail", (0, 0))]
-    # 0.2: nobody at pool 0, again; 0.4: at pool 1.
+    # 0.2: nobody at pool 0, again; 0.35: at pool 1, which is nearer.
     result = run(rows, prefer(2, 1), pools=pools, orders=orders)
     assert (result.attempts.tolist(), result.pool.tolist(), result.action.tolist()) == ([1], [1], [POOL + 1])
     assert result.reached.tolist() == [8 + 4]
-    close([result.scheduled_s[0], result.first_token_s[0]], [0.4, 1.5])
+    close([result.scheduled_s[0], result.first_token_s[0]], [0.35, 1.4])
     result = run(rows, POOL_ONLY, pools=pools[:1], orders=orders)
     assert (result.reason, result.attempts.tolist(), result.finish_s.tolist()) == (["no_replica"], [1], [0.2])
     # Lost at 0.5, before its first token: near. After it: failed.

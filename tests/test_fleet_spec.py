@@ -30,7 +30,7 @@ def phones(**changes: Any) -> dict[str, Any]:
 
 def test_a_fleet_is_read_with_its_defaults() -> None:
     spec = fleet_spec()
-    assert (spec.activity_zipf, spec.estimate_spread, spec.regions, spec.tasks) == (0.8, 1.0, 1, None)
+    assert (spec.activity_zipf, spec.estimate_spread, spec.regions, spec.tasks) == (0.4, 1.0, 1, None)
     assert (spec.cascade.auc, spec.cascade.threshold, spec.cascade.check_s) == (0.75, 0.0, 0.05)
     assert spec.groups["watches"].near is None
     assert spec.groups["phones"].network_period_s == 1800

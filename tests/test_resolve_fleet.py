@@ -196,7 +196,7 @@ def test_one_model_is_one_number() -> None:
     chat = [task.name for task in fleet.tasks].index("chat")
     assert fleet.ability[4, chat] == 3.0
     assert fleet.ability[3, chat] > fleet.ability[0, chat] > fleet.ability[1, chat]
-    assert fleet.ability.shape == (5, 12)
+    assert fleet.ability.shape == (5, len(CATALOGUE.names("task")))
 
 
 def test_what_is_assumed_is_said() -> None:

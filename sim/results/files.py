@@ -123,7 +123,7 @@ def _write_all(folder: Path, writers: Mapping[str, Writer]) -> list[Path]:
     finally:
         for temporary in moves:
             temporary.unlink(missing_ok=True)
-    return list(moves.values())
+    return [folder / name for name in FILES]
 
 
 def _write_one(places: tuple[Path, Path], write: Writer) -> None:
