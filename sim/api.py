@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from profiles import Catalogue, UserError
 from sim.compare import compare
 from sim.deployment import deploy
-from sim.loading import load
+from sim.loading import LoadedScenario, load, without_rollouts
 from sim.predict import predict
 from sim.predict_near import predict_near
 from sim.results.analysis import Analysis
@@ -125,9 +125,9 @@ def simulate(
     loaded = load(scenario, changes=set)
     first = loaded.scenario.seed if seed is None else seed
 
-    def ready(k: int, policy: PolicySource | None) -> Analysis:
+    def ready(k: int, policy: PolicySource | None, scenario: LoadedScenario = loaded) -> Analysis:
         prepared = prepare(
-            loaded,
+            scenario,
             seed=first + k,
             trace=None if trace is None else Path(trace),
             requests=requests,
@@ -142,7 +142,9 @@ def simulate(
     analysis = ready(0, policy)
     others = [_checked(ready(k, policy)) for k in range(1, seeds)]
     is_fleet = isinstance(loaded.scenario, FleetScenario)
-    return Simulation(analysis, others, again=(lambda name: ready(0, name)) if is_fleet else None)
+    return Simulation(
+        analysis, others, again=(lambda name: ready(0, name, without_rollouts(loaded))) if is_fleet else None
+    )
 
 
 def _checked(analysis: Analysis) -> dict[str, Any]:
@@ -184,6 +186,20 @@ def latency(
     if device is not None:
         if set:
             raise UserError("facts of a device are changed in a file of one's own", got=", ".join(set))
+        given = (
+            batch,
+            context,
+            kv_precision,
+            tensor_parallel,
+            pipeline_parallel,
+            expert_parallel,
+            max_num_batched_tokens,
+        )
+        if given != (1, None, None, 1, 1, False, 2048):
+            raise UserError(
+                "a device answers one request at a time, on one engine",
+                next_step="leave out batch, context, kv_precision, parallelism and max_num_batched_tokens",
+            )
         return predict_near(
             catalogue,
             device=device,

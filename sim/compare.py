@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from profiles.errors import UserError
 from profiles.reading import load_value
 from sim.controls.specs import FlashCrowdSpec
-from sim.loading import LoadedScenario, load
+from sim.loading import LoadedScenario, load, without_rollouts
 from sim.results.metrics import interval, summarise
 from sim.routing import PolicySource, located
 from sim.run import Prepared, check_count, prepare, run
@@ -102,7 +102,7 @@ def compare(
     vary = vary or {}
     _check_variations(vary, set or {}, policies, trace=trace, requests=requests)
     variants = [
-        _Variant(load(source, changes={**(set or {}), **changes}), changes, located(policy))
+        _Variant(_loaded(source, {**(set or {}), **changes}, policy), changes, located(policy))
         for policy in policies or (None,)
         for changes in (dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values()))
     ]
@@ -156,6 +156,14 @@ def compare(
     }
 
 
+def _loaded(
+    source: str | Path | Mapping[str, Any] | None, changes: Mapping[str, Any], policy: PolicySource | None
+) -> LoadedScenario:
+    """The scenario; a policy that is compared stays for the whole run."""
+    loaded = load(source, changes=changes)
+    return loaded if policy is None else without_rollouts(loaded)
+
+
 class _Variant(NamedTuple):
     """A scenario as it is compared: what was changed in it, and who routes, if not its own policy."""
 
@@ -169,7 +177,7 @@ class _Variant(NamedTuple):
         scenario = self.loaded.scenario
         fleet = scenario.fleet.model_dump_json() if isinstance(scenario, FleetScenario) else ""
         crowds = [spec.model_dump_json() for spec in scenario.controls if isinstance(spec, FlashCrowdSpec)]
-        return "\n".join([scenario.workload.model_dump_json(), fleet, *crowds])
+        return "\n".join([scenario.workload.model_dump_json(), fleet, scenario.profiles or "", *crowds])
 
 
 _DRAWN = ("workload.arrivals", "workload.prompt_tokens", "workload.output_tokens", "workload.duration_s")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from profiles.complaints import told
 from profiles.errors import UserError
 from profiles.extending import merged
 from profiles.reading import load_mapping, load_value
+from sim.controls.specs import PolicyRolloutSpec
 from sim.scenario import FleetScenario, PoolScenario
 
-__all__ = ["LoadedScenario", "built_in", "json_schema", "load", "parse_changes", "template"]
+__all__ = ["LoadedScenario", "built_in", "json_schema", "load", "parse_changes", "template", "without_rollouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,12 @@ class LoadedScenario:
     scenario: PoolScenario | FleetScenario
     folder: Path
     where: str
+
+
+def without_rollouts(loaded: LoadedScenario) -> LoadedScenario:
+    """The same scenario under one policy from beginning to end, to hold others against."""
+    controls = tuple(one for one in loaded.scenario.controls if not isinstance(one, PolicyRolloutSpec))
+    return replace(loaded, scenario=loaded.scenario.model_copy(update={"controls": controls}))
 
 
 _BUILT_IN = Path(__file__).resolve().parent / "data"

@@ -40,6 +40,10 @@ def resolve_policy(source: PolicySource, *, folder: Path, tasks: Sequence[str]) 
         source = RouterSpec(file=file, function=function)
     if isinstance(source, RouterSpec):
         return _routed(load_function(folder / source.file, source.function), source.actions, tasks)
+    if isinstance(source, str | Path) and str(source).endswith(".py"):
+        raise UserError(
+            "a policy in Python needs the name of its function", got=str(source), allowed="FILE.py:FUNCTION"
+        )
     if isinstance(source, str | Path | Mapping):
         policy = load_policy(source, folder=folder)
         unused = policy.unused_scenes(tasks)

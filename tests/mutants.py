@@ -111,10 +111,10 @@ LOSER_OF_A_HEDGE = Mutant(
 )
 OF_FLEETS = (
     Mutant(
-        "home requests may reach an edge pool",
+        "home requests may reach a pool",
         "policies/masks.py",
         "        return NEAR <= place <= HUB\n",
-        "        return NEAR <= place <= EDGE_POOL\n",
+        "        return NEAR <= place <= CLOUD_POOL\n",
         ("tests/test_privacy.py",),
     ),
     LOSER_OF_A_HEDGE,

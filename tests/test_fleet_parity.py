@@ -78,6 +78,11 @@ def compare(scenario: FleetScenario) -> None:
     for field in ("reached", "correct", "escalated"):
         assert trips[field].tolist() == getattr(oracle, field).tolist(), field
     close(trips["device_j"], oracle.device_j, err_msg="device_j")
+    booked = np.bincount(trips["device"], trips["device_j"], len(rows))
+    close(rows["requests_j"], booked, err_msg="requests_j")
+    in_pool = oracle.pool >= 0
+    assert got["replica"][in_pool].tolist() == oracle.replica[in_pool].tolist()
+    assert plane._world["agenda_length"] <= 4 * len(got), "far from its room"
     assert plane.stray == 0
     close(rows["settled_s"], oracle.settled_s, err_msg="settled_s")
     close(rows["battery_j"], oracle.battery_j, err_msg="battery_j")

@@ -116,7 +116,9 @@ def test_a_crowd_for_one_task_leaves_the_others_alone() -> None:
     chats, _ = np.histogram(workload.arrival_s[chat], bins=12, range=(0, 86_400))
     assert abs(far_off(chats, chats.sum() * expected / expected.sum())) < 4
     inside = chat & (workload.arrival_s >= 36_000) & (workload.arrival_s < 43_200)
-    mix = demand_of(spec, CATALOGUE).mix[:, fleet.task_names.index("chat")]  # watches never chat, cars less often than phones
+    mix = demand_of(spec, CATALOGUE).mix[
+        :, fleet.task_names.index("chat")
+    ]  # watches never chat, cars less often than phones
     kinds = np.bincount(fleet.kind[asked.device[inside]], minlength=3)
     weights = np.bincount(fleet.kind[: fleet.devices], np.arange(1, fleet.devices + 1) ** -spec.activity_zipf) * mix
     assert kinds[2] == 0

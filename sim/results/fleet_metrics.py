@@ -73,6 +73,7 @@ def summarise_fleet(analysis: Analysis, pools: Sequence[PoolFigures]) -> dict[st
         "device_energy_j_per_request": ratio(device_j, completed),
         "hub_energy_j": hub_energy_j(plane),
         "accelerators_paid": float(sum(pool.accelerators_paid for pool in pools)),
+        "unasked_pools_usd": float(sum(pool.cost_usd for pool in pools if pool.requests == 0)),
         "no_target_by_task": _no_target(plane, fleet),
         "pools": {pool.name: _pool(analysis, number, pool) for number, pool in enumerate(pools)},
         **tables,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sim.results.answers import TIERS
 from sim.results.screen_rows import (
+    WIDTH,
     counts_text,
     listed_lines,
     lost_lines,
@@ -45,8 +46,9 @@ def fleet_screen(summary: Mapping[str, Any]) -> str:
                  f"{figure(s['egress_bytes_per_request'], 'bytes')} a request left the users' own machines"),
         row_line("cost", f"{figure(s['accelerators_paid'])} GPUs on average, "
                  f"{money(s['cost_usd_per_1k_requests'])} per 1k; "
-                 f"{figure(s['energy_j_per_request'], 'J')} a request in pools, "
-                 f"{figure(s['device_energy_j_per_request'], 'J')} on its device"),
+                 f"by request {figure(s['energy_j_per_request'], 'J')} of all pools, "
+                 f"{figure(s['device_energy_j_per_request'], 'J')} of its device"),
+        *_idle(s),
         row_line("requests", counts_text(s)),
         *lost_lines(s),
         *_no_target(s),
@@ -77,6 +79,15 @@ def _battery(s: Mapping[str, Any]) -> str:
     if points is None:
         return "none"
     return f"p50 {figure(points['p50'], '%')} a day, p99 {figure(points['p99'], '%')}"
+
+
+def _idle(s: Mapping[str, Any]) -> list[str]:
+    """Bills that no request can be charged with."""
+    if not s["unasked_pools_usd"]:
+        return []
+    return [
+        row_line("  of it", f"{money(s['unasked_pools_usd'])} in all for pools that nobody asked: not in the table")
+    ]
 
 
 def _no_target(s: Mapping[str, Any]) -> list[str]:
@@ -130,11 +141,13 @@ def _group(label: str, name: str, group: Mapping[str, Any]) -> str:
 
 
 def _pool(name: str, pool: Mapping[str, Any]) -> str:
-    what = f"{pool['verdict']}, {pool['tier']}, {pool['replica_count']} x {pool['deployment']}"
+    each = pool["accelerators"] / pool["replica_count"]
+    paid = figure(pool["accelerators_paid"] / each)
+    most = "" if float(pool["accelerators_paid"]) >= pool["accelerators"] else f"{paid} of "
     return (
-        f"{'pool ' + name:<{_NAME}.{_NAME}}{what[:28]:<28}{_short(pool['requests']):>9} requests, "
-        f"KV {_whole(pool['kv_utilization'])}, headroom {_whole(pool['headroom'])}"
-    )
+        f"{'pool ' + name:<{_NAME}.{_NAME}}{pool['verdict']}, headroom {_whole(pool['headroom'])}, "
+        f"{_short(pool['requests'])} requests: {most}{pool['replica_count']} x {pool['deployment']}"
+    )[:WIDTH]
 
 
 def _short(n: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sim.kernels.state import COMPLETED, REASONS
 from sim.results.answers import AT_NEAR, Answers
+from sim.results.on_time import on_in_bins
 from sim.results.parts import Bools, Floats, parts
 from sim.results.replicas import Bins, booked_in, busy_seconds, up_seconds
 from sim.results.timeline import area_in_bins, busiest
@@ -70,9 +71,9 @@ class PoolBook:
     """Of admitted requests, as `cached_tokens`."""
     output_tokens: int
     busiest_running: float
-    """Requests that ran, in the busiest stretch of the run."""
+    """Requests that ran by replica that was on, in the busiest stretch of the run."""
     busiest_kv: float
-    """Share of the KV blocks in use then."""
+    """Share of the KV blocks of these replicas in use, at its highest."""
 
     @property
     def offered_rps(self) -> float:
@@ -88,6 +89,13 @@ class PoolBook:
     def up_s(self) -> float:
         """Seconds in which replicas were up."""
         return float(up_seconds(self.pool.replicas, self.span_s).sum())
+
+    @property
+    def mean_up(self) -> float:
+        """Replicas that were up, on average."""
+        replicas = len(self.pool.replicas)
+        mean = self.up_s / self.span_s if self.span_s > 0.0 else float(replicas)
+        return float(replicas) if abs(mean - replicas) < 1e-9 * replicas else mean
 
 
 def rate_rps(arrival_s: Floats) -> float:
@@ -164,8 +172,8 @@ def pool_book(plane: DataPlane, number: int, bins: Bins, answers: Answers | None
         running += area_in_bins(admitted[here], end[here], width_s=bins.width_s, bins=bins.count)
     states[0] -= elsewhere
     pool, widths = plane.pools[number], bins.widths_s
-    blocks = pool.pool.replicas * pool.pool.engine.kv_blocks
-    kv = booked_in(pool, bins)["kv_block_s"] / (widths * blocks)
+    on = np.maximum(1.0, on_in_bins(plane, number, bins))
+    kv = booked_in(pool, bins)["kv_block_s"] / (widths * on * pool.pool.engine.kv_blocks)
     return PoolBook(
         pool=pool,
         span_s=bins.span_s,
@@ -180,7 +188,7 @@ def pool_book(plane: DataPlane, number: int, bins: Bins, answers: Answers | None
         cached_tokens=sums["cached"],
         prompt_tokens=sums["prompt"],
         output_tokens=sums["answered"],
-        busiest_running=busiest(running / widths, widths),
+        busiest_running=busiest(running / (widths * on), widths),
         busiest_kv=busiest(kv, widths),
     )
 

@@ -59,7 +59,7 @@ def pool_figures(
     """All figures of one pool; `slo` is what its requests met. A `remote` one is judged by TPOT alone: the way to it,
     which is not its own, is in all else."""
     replicas, span_s = book.pool.replicas, book.span_s
-    capacity = capacity_rps(book.pool, book.mean, tpot_limit_s) * len(replicas)
+    capacity = capacity_rps(book.pool, book.mean, tpot_limit_s) * book.mean_up
     idle_s = float(np.maximum(0.0, up_seconds(replicas, span_s) - busy_seconds(replicas, span_s)).sum())
     idle_j = idle_s * facts.idle_w * facts.accelerators_per_replica
     return PoolFigures(

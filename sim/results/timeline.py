@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sim.kernels.state import COMPLETED
 from sim.results.answers import TIERS, Answers
+from sim.results.on_time import on_in_bins
 from sim.results.parts import Floats, Ints, parts
 from sim.results.replicas import Bins, booked_in
 
@@ -115,8 +116,11 @@ def build_timeline(plane: DataPlane, answers: Answers | None = None) -> Timeline
             both = answers.tier[part].astype(np.int64) * count + _bin_of(arrival, width, count)
             tiers += np.bincount(both, minlength=tiers.size).reshape(tiers.shape)
     booked = [booked_in(pool, bins) for pool in plane.pools]
-    replicas = sum(pool.pool.replicas for pool in plane.pools)
-    blocks = sum(pool.pool.replicas * pool.pool.engine.kv_blocks for pool in plane.pools)
+    on = [on_in_bins(plane, number, bins) for number in range(len(plane.pools))]
+    replicas: Floats = np.sum(on, axis=0) if on else np.zeros(count)
+    blocks = np.zeros(count)
+    for each, pool in zip(on, plane.pools, strict=True):
+        blocks += each * pool.pool.engine.kv_blocks
     return Timeline(
         t_s=bins.edges_s,
         width_s=widths,
@@ -126,8 +130,8 @@ def build_timeline(plane: DataPlane, answers: Answers | None = None) -> Timeline
         in_system=waiting / widths + running / widths,
         running=running / widths,
         waiting=waiting / widths,
-        busy_share=_sum(booked, "busy_s", count) / (widths * max(1, replicas)),
-        kv_share=_sum(booked, "kv_block_s", count) / (widths * max(1, blocks)),
+        busy_share=_sum(booked, "busy_s", count) / (widths * np.maximum(1, replicas)),
+        kv_share=_sum(booked, "kv_block_s", count) / (widths * np.maximum(1, blocks)),
         steps=_sum(booked, "steps", count).astype(np.int64),
         output_tokens=np.asarray(np.round(tokens, 6)),
         answered_by=None if answers is None else dict(zip(TIERS, tiers, strict=True)),

@@ -97,7 +97,7 @@ class _Loads(NamedTuple):
 
 
 def judge(book: PoolBook, slo: Attainment, *, capacity_rps: float) -> Judgement:
-    """The verdict on a pool, by the requests that it got. `capacity_rps` is that of all its replicas."""
+    """The verdict on a pool, by the requests that it got. `capacity_rps` is that of the replicas that were up."""
     if book.requests == 0:
         return Judgement("OK", "it got no request", "none", 1.0)
     loads = _loads(book, capacity_rps)
@@ -149,12 +149,11 @@ def _chosen(signs: list[_Sign], headroom: float | None) -> Judgement:
 
 def _loads(book: PoolBook, capacity_rps: float) -> _Loads:
     replicas = book.pool.replicas
-    busy, up = book.busy_s, book.up_s
-    offered = book.offered_rps * len(replicas) * book.span_s
+    busy = book.busy_s
     return _Loads(
-        slots=book.busiest_running / (len(replicas) * _slots(book)),
+        slots=book.busiest_running / _slots(book),
         kv=book.busiest_kv,
-        compute=offered / (capacity_rps * up) if capacity_rps * up > 0.0 else 0.0,
+        compute=book.offered_rps / capacity_rps if capacity_rps > 0.0 else 0.0,
         blocked={
             name: min(1.0, float(replicas[f"blocked_{name}_s"].sum()) / busy) if busy > 0.0 else 0.0
             for name in ("kv", "seqs", "tokens")
