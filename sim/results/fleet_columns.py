@@ -56,7 +56,8 @@ FLEET_SUMMARY: tuple[Column, ...] = (
     Column("hub_energy_j", "J", "double", "What hubs drew to compute for requests"),
     Column("accelerators_paid", "", "double", "Accelerators of the replicas that were paid for (rule X5), on average "
            "over T"),
-    Column("unasked_pools_usd", "USD", "double", "Bills of pools that got no request: in the total, but in no group's cost"),
+    Column("unasked_pools_usd", "USD", "double", "Bills of pools that got no request: in the total, in no group's "
+           "cost"),
     Column("no_target_by_task", "", "object", "Requests that no device, hub or pool could serve, by task"),
     Column("pools", "", "object", "Pool to its figures, below"),
     Column("by_tier", "", "object", f"{_GROUPED}: who answered or, when lost, had it last; none: nobody ever had it"),

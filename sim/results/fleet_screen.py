@@ -46,8 +46,8 @@ def fleet_screen(summary: Mapping[str, Any]) -> str:
                  f"{figure(s['egress_bytes_per_request'], 'bytes')} a request left the users' own machines"),
         row_line("cost", f"{figure(s['accelerators_paid'])} GPUs on average, "
                  f"{money(s['cost_usd_per_1k_requests'])} per 1k; "
-                 f"by request {figure(s['energy_j_per_request'], 'J')} of all pools, "
-                 f"{figure(s['device_energy_j_per_request'], 'J')} of its device"),
+                 f"pools {figure(s['energy_j_per_request'], 'J')}, "
+                 f"devices {figure(s['device_energy_j_per_request'], 'J')} a request"),
         *_idle(s),
         row_line("requests", counts_text(s)),
         *lost_lines(s),
