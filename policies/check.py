@@ -10,7 +10,7 @@ from typing import Any
 from policies import ActionView, DeviceView, RequestView
 from profiles.errors import UserError
 
-__all__ = ["RoutingPolicy", "check_policy", "chosen"]
+__all__ = ["RoutingPolicy", "check_policy", "chosen", "whole"]
 
 RoutingPolicy = Callable[[RequestView, DeviceView, list[ActionView]], int]
 
@@ -102,7 +102,7 @@ def chosen(
             next_step="it is called as function(request, device, actions)" if isinstance(error, TypeError) else "",
         ) from error
     offered = [action.index for action in actions]
-    index = _whole(answer)
+    index = whole(answer)
     if index not in offered:
         raise UserError(
             f"{what} must return the index of an action that it was given (action.index){after}",
@@ -112,7 +112,7 @@ def chosen(
     return index
 
 
-def _whole(answer: Any) -> int | None:
+def whole(answer: Any) -> int | None:
     """A whole number of any type, but no flag."""
     if isinstance(answer, bool):
         return None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from policies import ActionView, DeviceView, ReplicaView, RequestView
-from policies.check import RoutingPolicy, chosen
+from policies.check import RoutingPolicy, whole
+from policies.check import chosen as chosen_action
 from policies.layout import KINDS
 from profiles.errors import UserError
 from profiles.task import PRIVACY_CLASSES
@@ -47,11 +48,14 @@ def ask_balancer(plane: DataPlane, balancer: Balancer, r: int, pool: PoolState) 
         raise UserError(f"the policy raised {type(error).__name__} at request {r}: {error}") from error
     _tell_when_slow(time.perf_counter() - begun, r)
     up = [replica.id for replica in replicas if replica.up]
-    if answer not in up:
+    chosen = whole(answer)
+    if chosen not in up:
         raise UserError(
-            "the policy must return the id of a replica that is up (replica.id)", got=answer, allowed=str(up)
+            "the policy must return the id of a replica that is up (replica.id)",
+            got="nothing" if answer is None else answer,
+            allowed=str(up),
         )
-    return int(answer)
+    return chosen
 
 
 def ask_router(plane: DataPlane, world: Any, figures: Any, router: RoutingPolicy, r: int) -> int:
@@ -86,7 +90,7 @@ def ask_router(plane: DataPlane, world: Any, figures: Any, router: RoutingPolicy
     )
     actions = [_view(plane, a, figures[a]) for a in range(action_count(world)) if figures[a]["feasible"]]
     begun = time.perf_counter()
-    answer = chosen(router, asked, about, actions, situation=f"at request {r} ({task.name})")
+    answer = chosen_action(router, asked, about, actions, situation=f"at request {r} ({task.name})")
     _tell_when_slow(time.perf_counter() - begun, r)
     return answer
 

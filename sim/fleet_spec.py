@@ -33,6 +33,8 @@ SHARE_TOLERANCE = 1e-6
 
 Modality = Literal["text", "image", "audio"]
 Hour = Annotated[float, Field(strict=True, ge=0, lt=24, allow_inf_nan=False)]
+Weight = Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)]
+WeightOrZero = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)]
 Logits = Annotated[float, Field(strict=True, ge=-20, le=20, allow_inf_nan=False)]
 
 
@@ -71,7 +73,7 @@ class GroupSpec(Spec):
     """Of the fleet's devices; the shares of all groups sum to 1."""
     near: NearSpec | None = None
     """The model that it runs itself; nothing (null) where it runs none."""
-    networks: Annotated[dict[str, Positive], Field(min_length=1)]
+    networks: Annotated[dict[str, Weight], Field(min_length=1)]
     """Network to weight: how often it is connected so. Any scale."""
     network_period_s: Positive = 1800.0
     """Seconds for which a device stays in a network."""
@@ -83,7 +85,7 @@ class GroupSpec(Spec):
     """How often per hour other applications push an unused model out of memory."""
     battery_at_start: tuple[Fraction, Fraction] = (0.3, 1.0)
     """Between these shares the battery is charged at the start, all alike."""
-    tasks: dict[str, NonNegative] | None = None
+    tasks: dict[str, WeightOrZero] | None = None
     """Task to weight, in place of the tasks' own mix for this form of device."""
 
     @model_validator(mode="after")
@@ -115,7 +117,7 @@ class CascadeSpec(Spec):
     """How well confidence tells right answers from wrong ones: area under the ROC curve, 0.5 is chance."""
     threshold: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
     """Confidence from which the answer is released; wrong ones have mean 0 and deviation 1."""
-    check_s: NonNegative = 0.05
+    check_s: Annotated[float, Field(strict=True, ge=0, le=3600, allow_inf_nan=False)] = 0.05
     """Seconds that judging takes."""
 
 

@@ -42,6 +42,7 @@ __all__ = ["DataPlane", "StepCosts"]
 
 _SLICE = 100_000  # external events between two looks at the clock and at Ctrl-C
 _MOST_POOLS = 31
+_SMALLEST, _LARGEST = 1e-6, 1e6  # of a factor on times and rates
 _AGENDA_EACH = 6  # events of a request that may lie in the agenda at once, stale ones included
 
 
@@ -179,7 +180,7 @@ class DataPlane:
     def slow(self, pool: int, factor: float) -> None:
         """Multiply the step time of the pool from now on (rule X2)."""
         self.log.append((self.now_s, "slow", (pool, factor)))
-        self.pools[pool].record["slowdown"] = _positive("factor", factor)
+        self.pools[pool].record["slowdown"] = _factor("slowdown, all brown-outs at once", factor)
 
     def set_price(self, pool: int, usd_per_s: float) -> None:
         """Change what a replica costs from now on (rule X3)."""
@@ -195,8 +196,8 @@ class DataPlane:
         if not 0 <= region < fleet.regions:
             raise UserError("no such region", got=region, allowed=f"0 to {fleet.regions - 1}")
         weather = self._arrays["weather"][region]
-        weather["rtt_factor"] = _positive("rtt_factor", rtt_factor)
-        weather["rate_factor"] = _positive("rate_factor", rate_factor)
+        weather["rtt_factor"] = _factor("rtt_factor of the weather, all at once", rtt_factor)
+        weather["rate_factor"] = _factor("rate_factor of the weather, all at once", rate_factor)
         weather["up"] = up
 
     def set_policy(self, policy: PolicyTable, share: float = 1.0) -> None:
@@ -315,9 +316,9 @@ def _arrays(workload: Workload, fleet: FleetSettings | None, pools: int) -> dict
     return arrays
 
 
-def _positive(name: str, value: float) -> float:
-    if not 0.0 < value < math.inf:
-        raise UserError(f"{name} must be more than 0 and finite", got=value)
+def _factor(name: str, value: float) -> float:
+    if not _SMALLEST <= value <= _LARGEST:
+        raise UserError(f"{name}: out of range", got=value, allowed=f"{_SMALLEST:g} to {_LARGEST:g}")
     return float(value)
 
 

@@ -37,6 +37,8 @@ def resolve_policy(source: PolicySource, *, folder: Path, tasks: Sequence[str]) 
     mapping, or a function itself. Paths are relative to `folder`. Raises `UserError`."""
     if isinstance(source, str) and ".py:" in source:
         file, _, function = source.rpartition(":")
+        if not function:
+            raise UserError("a policy in Python needs the name of its function", got=source, allowed="FILE.py:FUNCTION")
         source = RouterSpec(file=file, function=function)
     if isinstance(source, RouterSpec):
         return _routed(load_function(folder / source.file, source.function), source.actions, tasks)

@@ -17,9 +17,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from policies.layout import Kind
 from sim.controls.specs import ControlSpec, PythonCode, PythonControl, ReplicaFailuresSpec
@@ -148,6 +149,27 @@ class RouterSpec(PythonCode):
     actions: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("near", "edge", "cloud")
 
 
+def _policy_form(value: Any) -> str | None:
+    """Which of its forms a policy is written in."""
+    if isinstance(value, str):
+        return "name"
+    if isinstance(value, RouterSpec) or (isinstance(value, Mapping) and {"file", "function"} & set(value)):
+        return "python"
+    return "weights" if isinstance(value, Mapping) and value else None
+
+
+PolicySpec = Annotated[
+    Annotated[str, Field(min_length=1), Tag("name")]
+    | Annotated[RouterSpec, Tag("python")]
+    | Annotated[dict[str, Any], Tag("weights")],
+    Discriminator(
+        _policy_form,
+        custom_error_type="policy",
+        custom_error_message="a built-in's name, a YAML file, {file, function} of Python, or the weights themselves",
+    ),
+]
+
+
 class Scenario(Record):
     """What every scenario has: pools, what is expected of them, and what happens to them."""
 
@@ -183,4 +205,4 @@ class FleetScenario(Scenario):
     pools: dict[str, PoolSpec] = Field(default_factory=dict)
     fleet: FleetSpec
     workload: FleetWorkloadSpec
-    policy: str | RouterSpec | dict[str, Any] = "scene-table"
+    policy: PolicySpec = "scene-table"

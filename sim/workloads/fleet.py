@@ -9,6 +9,7 @@ specification, fleet and seed.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from sim.workloads.workload import Asked, Ints, Provenance, Workload
 __all__ = ["fleet_workload"]
 
 _MOST_BUCKETS = 2**22
+_BYTES_A_REQUEST = 330  # arrays and records
 _TAIL_SESSIONS = 3  # so many mean sessions after the end are still cut into buckets
 
 _NOTES = (
@@ -127,6 +129,7 @@ def _drawn(spec: FleetWorkloadSpec, drawing: _Drawing) -> Workload:
     assert spec.requests is not None
     assert spec.duration_s is not None
     n = spec.requests
+    _check_memory(n)
     pieces = day_pieces(spec, start_s=drawing.fleet.start_s, task_number=drawing.task_share)
     turns = spec.sessions.turns_mean if spec.sessions else 1.0
     gap_s = spec.sessions.gap_s if spec.sessions else 0.0
@@ -179,6 +182,21 @@ def _drawn(spec: FleetWorkloadSpec, drawing: _Drawing) -> Workload:
         provenance=Provenance(kind="fleet", rows_emitted=n, notes=tuple(notes)),
         asked=asked,
     )
+
+
+def _check_memory(requests: int) -> None:
+    """Raise `UserError` for more requests than this machine's memory can hold."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return  # a system that does not tell: whoever runs out of memory will be told so
+    if requests * _BYTES_A_REQUEST > memory:
+        gib = 2**30
+        raise UserError(
+            f"{requests:,} requests take about {requests * _BYTES_A_REQUEST / gib:.0f} GiB",
+            allowed=f"{memory / gib:.0f} GiB, the memory of this machine",
+            next_step="simulate fewer of them",
+        )
 
 
 def _recorded(workload: Workload, drawing: _Drawing) -> Workload:
