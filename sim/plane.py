@@ -157,10 +157,10 @@ class DataPlane:
         """Take a replica down now (rule F1)."""
         self.log.append((self.now_s, "fail", (pool, replica)))
         i = self._checked(pool, replica)
-        again = upkeep.fail(self._world, pool, i, self.now_s, self._lost)
-        for r in self._lost[:again].copy():
-            if upkeep.dispatch_again(self._world, pool, r, self.now_s):
-                self._decide(int(r), pool)
+        found = upkeep.fail(self._world, pool, i, self.now_s, self._lost)
+        for r in self._lost[:found].tolist():
+            if upkeep.lose_replica(self._world, pool, r, self.now_s):
+                self._decide(r, pool)
 
     def repair(self, pool: int, replica: int) -> None:
         """Bring a replica back now, empty (rule F2)."""

@@ -42,7 +42,7 @@ def count_up(s: Any, i: int, now: float) -> None:
 
 @kernel
 def fail(w: Any, p: int, i: int, now: float, lost: Any) -> int:
-    """Rule F1 up to the second dispatch. Returns how many ids in `lost` must be dispatched again, in order."""
+    """Replica i is gone (rule F1). Returns how many requests it had; their ids are in `lost`, ascending."""
     s = pool_of(w, p)
     replica = replica_of(s, i)
     if replica.failed != 0:
@@ -59,24 +59,20 @@ def fail(w: Any, p: int, i: int, now: float, lost: Any) -> int:
     count_up(s, i, now)
     if replica.retired != 0:
         stop_paying(s, i, now)
-    again = 0
-    for e in range(found):
-        r = lost[e]
-        if not has_emitted(w, r):
-            start_anew(s, r)
-            lost[again] = r
-            again += 1
-        elif w.devices == 0:
-            finish_early(w, r, FAILED, REPLICA_LOST, now)
-        else:
-            lose_leg(w, r, FAILED, REPLICA_LOST, now)
-    return again
+    return found
 
 
 @kernel
-def dispatch_again(w: Any, p: int, r: int, now: float) -> bool:
-    """The second dispatch. Returns whether a Python balancer must choose."""
-    return enter_pool(w, r, p, now)
+def lose_replica(w: Any, p: int, r: int, now: float) -> bool:
+    """Rule F1 for a request of a replica that failed. Returns whether a Python balancer must choose another one."""
+    if not has_emitted(w, r):
+        start_anew(pool_of(w, p), r)
+        return enter_pool(w, r, p, now)
+    if w.devices == 0:
+        finish_early(w, r, FAILED, REPLICA_LOST, now)
+    else:
+        lose_leg(w, r, FAILED, REPLICA_LOST, now)
+    return False
 
 
 @kernel
