@@ -12,7 +12,6 @@ from policies.check import RoutingPolicy, whole
 from policies.check import chosen as chosen_action
 from policies.layout import KINDS
 from profiles.errors import UserError
-from profiles.task import PRIVACY_CLASSES
 from sim.kernels.air import network_at
 from sim.kernels.figures import action_count, estimated_difficulty
 from sim.kernels.state import NOBODY
@@ -78,7 +77,7 @@ def ask_router(plane: DataPlane, world: Any, figures: Any, router: RoutingPolicy
         attempt=int(request["attempts"]),
         task=task.name,
         difficulty=float(estimated_difficulty(world, r)),
-        privacy=PRIVACY_CLASSES[PRIVACY_CLASSES.index(task.privacy)],
+        privacy=task.privacy,
     )
     about = DeviceView(
         id=device,

@@ -100,9 +100,8 @@ def trip_records(asked: Asked) -> NDArray[Any]:
 
 def fill_world(world: Any, fleet: FleetSettings) -> None:
     """The numbers of a fleet that every decision needs."""
-    world["devices"], world["row_count"] = fleet.devices, fleet.rows
-    world["kind_count"], world["network_count"] = len(fleet.kinds), len(fleet.networks)
-    world["task_count"], world["model_count"] = len(fleet.tasks), len(fleet.ability)
+    world["devices"] = fleet.devices
+    world["network_count"], world["task_count"] = len(fleet.networks), len(fleet.tasks)
     world["start_s"], world["spread"] = fleet.start_s, fleet.estimate_spread
     world["separation"] = math.sqrt(2.0) * normal_quantile(fleet.cascade.auc)
     world["threshold"], world["check_s"] = fleet.cascade.threshold, fleet.cascade.check_s

@@ -155,7 +155,11 @@ def _synthetic_pool(name: str, spec: PoolSpec, synthetic: SyntheticSpec, *, most
             idle_w=0.0,
             pue=spec.pue or 1.0,
             confidence="assumed",
-            assumed=("the step time is given, not modelled",),
+            assumed=(
+                "the step time is given, not modelled",
+                *(() if spec.price_usd_per_hour is not None else (f"pool {name}: costs nothing",)),
+                *(() if spec.pue is not None else (f"pool {name}: pue 1",)),
+            ),
         ),
         costs=synthetic_costs(synthetic, settings),
         deployment=None,

@@ -204,6 +204,12 @@ def _facts(device: Device, near: Near | None, model: int) -> dict[str, Any]:
     return known
 
 
+def _unsaid(where: str, record: Any, names: tuple[str, ...]) -> list[str]:
+    """What stands at its default because nobody gave it."""
+    missing = [f"{name} {getattr(record, name):g}" for name in names if name not in record.model_fields_set]
+    return [f"{where}: {', '.join(missing)}"] if missing else []
+
+
 _SHOWN = ("network_period_s", "screen_share", "pressure_per_hour", "battery_at_start")
 
 
@@ -227,8 +233,9 @@ def _said(spec: FleetSpec, used: list[Record], assumed: list[str], rows: Rows) -
         "sound: every model is taken to have a speech front end, whose time and energy are not counted",
         "the KV cache on devices is kept in 16 bits",
         "how active a device is has nothing to do with its kind, its network or the hour",
-        f"activity_zipf {spec.activity_zipf:g}, estimate_spread {spec.estimate_spread:g}, "
-        f"cascade AUC {spec.cascade.auc:g}",
+        *_unsaid("fleet", spec, ("activity_zipf", "estimate_spread")),
+        *_unsaid("fleet.cascade", spec.cascade, ("auc", "threshold", "check_s")),
+        *(_unsaid("fleet.hubs", spec.hubs, ("household", "pressure_per_hour")) if spec.hubs else ()),
     ]
     said += [f"fleet.groups.{name}: no device, its share of {spec.devices} is too small" for name in rows.empty]
     return tuple(dict.fromkeys(said))

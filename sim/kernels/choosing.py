@@ -40,7 +40,7 @@ def policy_followed(w: Any, d: int) -> int:
 
 @kernel
 def weigh(w: Any, r: int, now: float) -> int:
-    """Figures of all feasible actions; their scores too, unless a user's function decides. Returns the best action."""
+    """Figures and scores of all feasible actions. Returns the best one."""
     trip = trip_of(w, r)
     which = policy_followed(w, trip.device)
     judging = w.by_python != 0 or judges(w, which)

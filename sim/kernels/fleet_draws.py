@@ -190,12 +190,6 @@ def grown(values: Any) -> Any:
 
 
 @kernel
-def gap_after(plan: Any, session: int, turn: int) -> float:
-    """Seconds from a turn (1, 2, ...) of a session to the next one."""
-    return -plan.gap_s * math.log(1.0 - uniform(plan.seed, session, turn, GAP))
-
-
-@kernel
 def bucket_of(plan: Any, at_s: float) -> int:
     """The bucket of an instant; the last one holds all that is later."""
     return int(min(at_s * plan.buckets_per_s, plan.buckets - 1.0))

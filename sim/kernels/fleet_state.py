@@ -20,7 +20,6 @@ EVENT_SHIFT = 40
 # Places that a request may reach (rule G2), as bits.
 REACHED_NEAR, REACHED_HUB, REACHED_EDGE_POOL, REACHED_CLOUD = 1, 2, 4, 8
 
-NEVER = -1.0e300  # an instant before all others
 NO_ACTION = -1
 
 # What a request is to its device and to whoever else takes part.

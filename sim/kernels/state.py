@@ -309,11 +309,8 @@ WORLD = np.dtype(
         ("feedback", "i8"),  # whether what leaves a pool may come back at once: catch up in order of time
         # the fleet; no devices: requests arrive at the door of the only pool
         ("devices", "i8"),
-        ("row_count", "i8"),
-        ("kind_count", "i8"),
         ("network_count", "i8"),
         ("task_count", "i8"),
-        ("model_count", "i8"),
         ("start_s", "f8"),
         ("spread", "f8"),
         ("separation", "f8"),  # rule G5's delta

@@ -14,7 +14,7 @@ __all__ = ["Demand", "activity"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Tasks, and how often devices of each kind ask for them. `sim.resolve_fleet.demand_of` makes it."""
+    """Tasks, and how often devices of each kind ask for them. `sim.fleet_facts.demand_of` makes it."""
 
     tasks: tuple[Task, ...]
     mix: NDArray[np.float64]
