@@ -149,9 +149,7 @@ class DataPlane:
         """Whether every request is terminal."""
         return bool(self._world["terminal"] == len(self.workload))
 
-    # -- controls over a pool ------------------------------------------------------------------------------------------
-
-    # What they did, for the report: `log` holds (instant, what, arguments).
+    # -- controls over a pool: what they did is in `log`, as (instant, what, arguments) --------------------------------
 
     def fail(self, pool: int, replica: int) -> None:
         """Take a replica down now (rule F1)."""

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from policies.check import RoutingPolicy, check_policy
-from policies.layout import FEATURE_NAMES, KINDS, Kind
+from policies.layout import LAYOUT_VERSION, Kind
 from policies.policy import builtin_names, load_policy
 from policies.table import PolicyTable
 from profiles.errors import UserError
@@ -68,11 +66,5 @@ def located(source: PolicySource | None) -> PolicySource | None:
 def _routed(function: Any, actions: Sequence[Kind], tasks: Sequence[str]) -> Routing:
     check_policy(function)
     name = getattr(function, "__name__", type(function).__name__)
-    near, edge, cloud, cascade, hedge = (kind in actions for kind in KINDS)
-    table = PolicyTable(
-        name=name,
-        weights=np.zeros(len(FEATURE_NAMES)),
-        scene=np.zeros((len(tasks), len(KINDS))),
-        kinds=(near, edge, cloud, cascade, hedge),
-    )
-    return Routing(name=name, table=table, router=function)
+    allowed = load_policy({"name": name, "layout": LAYOUT_VERSION, "actions": list(actions)})
+    return Routing(name=name, table=allowed.table(tasks), router=function)

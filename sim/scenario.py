@@ -20,14 +20,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from policies.layout import Kind
 from sim.controls.specs import ControlSpec, PythonCode, PythonControl, ReplicaFailuresSpec
 from sim.fleet_spec import FleetSpec, Logits, Modalities
 from sim.pool import Balancer
 from sim.workloads.distributions import NotNegative, Positive, Record
-from sim.workloads.fleet_spec import FleetWorkloadSpec
+from sim.workloads.fleet_spec import FleetWorkloadSpec, NoFlag
 from sim.workloads.spec import WorkloadSpec
 
 __all__ = [
@@ -45,14 +45,6 @@ __all__ = [
 ]
 
 
-def _a_number(value: Any) -> Any:
-    """YAML's yes and no are no numbers."""
-    if isinstance(value, bool):
-        raise ValueError("a whole number, not yes or no")
-    return value
-
-
-NoFlag = BeforeValidator(_a_number)
 Whole = Annotated[int, Field(ge=1, le=2**31 - 1), NoFlag]
 Lag = Annotated[float, Field(ge=0, le=1e6)]
 Price = Annotated[float, Field(ge=0, le=1e6)]
