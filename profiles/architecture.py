@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from .errors import UserError
@@ -13,6 +15,7 @@ __all__ = [
     "LatentAttention",
     "MixtureOfExperts",
     "MultiToken",
+    "RecurrentLayers",
     "SlidingWindow",
     "VisionEncoder",
 ]
@@ -36,14 +39,25 @@ class LatentAttention(Facts):
     """The part of head_dim_qk that carries the position."""
 
 
+class RecurrentLayers(Facts):
+    """Layers that keep a state of fixed size instead of a cache: Mamba-2, gated DeltaNet, RWKV, short convolutions."""
+
+    layers: Count
+    params_m_per_layer: Positive
+    """1e6 weights of one such layer's projections, its feed-forward left out."""
+    state_values_per_layer: Count
+    """Values of one sequence's state in one layer, read and written once a step."""
+
+
 class Attention(Facts):
-    """Heads of the full-attention layers; `sliding` tells how the windowed layers differ."""
+    """Heads of the full-attention layers; `sliding` and `recurrent` tell how the other layers differ."""
 
     query_heads: Count
     kv_heads: Count
     head_dim_qk: Count
     head_dim_v: Count
     sliding: SlidingWindow | None = None
+    recurrent: RecurrentLayers | None = None
     mla: LatentAttention | None = None
 
     @model_validator(mode="after")
@@ -78,10 +92,12 @@ class MixtureOfExperts(Facts):
 
 
 class FeedForward(Facts):
-    """Gated feed-forward layers (three matrices each): dense ones, mixture-of-experts ones, or both."""
+    """Feed-forward layers: dense ones, mixture-of-experts ones, or both."""
 
     dense_layers: CountOrZero
     dense_intermediate: CountOrZero
+    matrices: Literal[2, 3] = 3
+    """Matrices of one feed-forward: 3 with a gate (SwiGLU and its kin), 2 without (GELU, squared ReLU)."""
     moe: MixtureOfExperts | None = None
 
     @model_validator(mode="after")

@@ -44,12 +44,12 @@ class Model(Record):
     @model_validator(mode="after")
     def _layers_add_up(self) -> Model:
         given = self.ffn.dense_layers + (self.ffn.moe.layers if self.ffn.moe else 0)
-        if given != self.layers:
+        if given > self.layers or (given < self.layers and not self.recurrent_layers):
             raise UserError("ffn.dense_layers + ffn.moe.layers must be layers", got=given, allowed=str(self.layers))
-        if self.sliding_layers > self.layers:
+        if (other := self.sliding_layers + self.recurrent_layers) > self.layers:
             raise UserError(
-                "attention.sliding.layers exceeds layers",
-                got=self.sliding_layers,
+                "attention.sliding.layers + attention.recurrent.layers exceed layers",
+                got=other,
                 allowed=f"<= {self.layers}",
             )
         if self.active_params_b > self.total_params_b:
@@ -64,7 +64,18 @@ class Model(Record):
     @property
     def full_layers(self) -> int:
         """Layers that attend to the whole context."""
-        return self.layers - self.sliding_layers
+        return self.layers - self.sliding_layers - self.recurrent_layers
+
+    @property
+    def recurrent_layers(self) -> int:
+        """Layers that keep a state instead of a cache."""
+        return self.attention.recurrent.layers if self.attention.recurrent else 0
+
+    @property
+    def state_values_per_sequence(self) -> int:
+        """Values of one sequence's state in all recurrent layers together."""
+        recurrent = self.attention.recurrent
+        return recurrent.layers * recurrent.state_values_per_layer if recurrent else 0
 
     @property
     def attention_params_full_layer(self) -> int:
@@ -89,14 +100,16 @@ class Model(Record):
 
     @property
     def attention_params(self) -> int:
-        """Attention projections of all layers."""
+        """Projections of attention and of what stands in its place, all layers."""
         sliding = self.sliding_layers * self.attention_params_sliding_layer
-        return self.full_layers * self.attention_params_full_layer + sliding
+        recurrent = self.attention.recurrent
+        others = round(recurrent.layers * recurrent.params_m_per_layer * 1e6) if recurrent else 0
+        return self.full_layers * self.attention_params_full_layer + sliding + others
 
     @property
     def expert_params(self) -> int:
-        """One expert's gate, up and down matrices; 0 for a dense model."""
-        return 3 * self.hidden_size * self.ffn.moe.expert_intermediate if self.ffn.moe else 0
+        """One expert's matrices; 0 for a dense model."""
+        return self.ffn.matrices * self.hidden_size * self.ffn.moe.expert_intermediate if self.ffn.moe else 0
 
     @property
     def routed_expert_params(self) -> int:
@@ -106,7 +119,7 @@ class Model(Record):
     @property
     def shared_ffn_params(self) -> int:
         """Feed-forward weights that every token uses: dense layers, routers and shared experts."""
-        dense = self.ffn.dense_layers * 3 * self.hidden_size * self.ffn.dense_intermediate
+        dense = self.ffn.dense_layers * self.ffn.matrices * self.hidden_size * self.ffn.dense_intermediate
         if (moe := self.ffn.moe) is None:
             return dense
         return dense + moe.layers * (self.hidden_size * moe.experts + moe.shared_experts * self.expert_params)

@@ -19,6 +19,7 @@ from .architecture import (
     LatentAttention,
     MixtureOfExperts,
     MultiToken,
+    RecurrentLayers,
     SlidingWindow,
     VisionEncoder,
 )
@@ -35,7 +36,7 @@ from .technique import Technique
 __all__ = [
     "BYTES_PER_VALUE", "CONFIDENCES", "KINDS",
     "Accelerator", "Attention", "Confidence", "Device", "Dtype", "Energy", "EngineCoefficients", "FeedForward",
-    "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "Network", "Provenance", "Record",
+    "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "Network", "Provenance", "Record", "RecurrentLayers",
     "SlidingWindow", "Task", "Technique", "VisionEncoder",
     "json_schema", "kinds_of", "parse", "record_class", "weakest",
 ]  # fmt: skip

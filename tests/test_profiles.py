@@ -410,7 +410,7 @@ def test_files_that_hold_no_mapping_are_told(tmp_path: Path) -> None:
         ("active_params_b: 9", "active_params_b exceeds total_params_b"),
         (
             "attention: {sliding: {layers: 40, window_tokens: 9, kv_heads: 8}}",
-            "sliding.layers exceeds layers",
+            "exceed layers",
         ),
         ("attention: {sliding: {layer: 40, window_tokens: 9, kv_heads: 8}}", "did you mean 'layers'?"),
         ("ffn: {dense_layers: 0}", "must both be 0 or both be more"),
