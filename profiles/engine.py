@@ -56,6 +56,8 @@ class EngineCoefficients(Record):
     """Scheduling, input preparation and output handling, once a step."""
     layer_us: NonNegative
     """Small kernels, launches and gaps, once a layer, at one token."""
+    moe_layer_us: NonNegative = 0.0
+    """Routing, sorting and launches, once a mixture-of-experts layer, on top of `layer_us`."""
     layer_per_sequence_us: NonNegative
     """Attention's bookkeeping, per layer and decoding sequence, beyond reading its cache."""
     per_sequence_us: NonNegative

@@ -44,18 +44,22 @@ class Memory:
     weights: float
     overhead: float
     activations: float
-    sliding_kv_per_sequence: float
+    fixed_kv_per_sequence: float
     kv_per_token: float
 
     def kv_blocks(self, *, utilization: float, max_num_seqs: int, block_size: int) -> int:
         """KV blocks left at a share of the memory; 0 or less when the model does not fit."""
-        held = self.weights + self.overhead + self.activations + max_num_seqs * self.sliding_kv_per_sequence
+        held = self.weights + self.overhead + self.activations + max_num_seqs * self.fixed_kv_per_sequence
         return min(2**31 - 1, int((self.total * utilization - held) // (self.kv_per_token * block_size)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One replica: resolved facts. `tensor_parallel` x `pipeline_parallel` accelerators work as one."""
+    """One replica: resolved facts. `tensor_parallel` x `pipeline_parallel` accelerators work as one.
+
+    With `data_parallel` above 1 a replica is one rank of so many: it attends to its own requests, and the experts are
+    spread over the accelerators of all ranks, which exchange tokens in every mixture-of-experts layer.
+    """
 
     model: Model
     accelerator: Accelerator
@@ -64,6 +68,7 @@ class Deployment:
     kv_precision: Dtype
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
+    data_parallel: int = 1
     expert_parallel: bool = False
 
     @property
@@ -124,20 +129,23 @@ class Deployment:
         """What one accelerator holds when the engine batches up to so many tokens."""
         model, engine = self.model, self.engine
         embeddings = model.embedding_params + (0 if model.tied_embeddings else model.head_params)
-        layers = model.attention_params + model.ffn_params
+        dense = model.attention_params + model.shared_ffn_params
         sliding = model.attention.sliding
         return Memory(
             total=self.accelerator.memory_bytes,
-            weights=(layers * self.weight_bytes_per_value + embeddings * _HEAD_BYTES) / self.accelerators,
+            weights=((dense + model.routed_expert_params / self.data_parallel) * self.weight_bytes_per_value + embeddings * _HEAD_BYTES) / self.accelerators,
             overhead=engine.gpu_memory_overhead_gib * 2**30,
             activations=engine.activation_memory_factor * max_num_batched_tokens * model.activation_width * 2.0,
-            sliding_kv_per_sequence=(
-                model.kv_values_per_token_sliding
-                * sliding.window_tokens
-                * self.kv_bytes_per_value
-                / (self.sliding_kv_shards * self.pipeline_parallel)
-                if sliding
-                else 0.0
+            fixed_kv_per_sequence=(
+                (
+                    model.kv_values_per_token_sliding
+                    * sliding.window_tokens
+                    * self.kv_bytes_per_value
+                    / (self.sliding_kv_shards * self.pipeline_parallel)
+                    if sliding
+                    else 0.0
+                )
+                + model.state_values_per_sequence * 2.0 / self.accelerators
             ),
             kv_per_token=model.kv_values_per_token_full
             * self.kv_bytes_per_value
@@ -188,6 +196,7 @@ def deploy(
     engine: str = "vllm",
     tensor_parallel: int = 1,
     pipeline_parallel: int = 1,
+    data_parallel: int = 1,
     expert_parallel: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> Deployment:
@@ -206,7 +215,8 @@ def deploy(
             got=sorted(device.peak_tflops),
             allowed="bf16 or fp16 in peak_tflops",
         )
-    _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel)
+    _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel and data_parallel == 1)
+    _check_data_parallel(found, device, data_parallel, expert_parallel)
     return Deployment(
         model=found,
         accelerator=device,
@@ -215,6 +225,7 @@ def deploy(
         kv_precision=_precision("kv_precision", kv_precision or "bf16"),
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
+        data_parallel=data_parallel,
         expert_parallel=expert_parallel,
     )
 
@@ -286,3 +297,16 @@ def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: in
         raise UserError(f"{device.name} has no link to another one", got=tensor * pipeline, allowed="1 accelerator")
     if expert and (model.ffn.moe is None or tensor == 1):
         raise UserError("expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor))
+
+
+def _check_data_parallel(model: Model, device: Accelerator, data: int, expert: bool) -> None:
+    if data < 1:
+        raise UserError("data_parallel must be at least 1", got=data)
+    if data > 1 and (model.ffn.moe is None or not expert):
+        raise UserError(
+            "data_parallel above 1 shares experts between ranks: it needs a mixture of experts and expert_parallel",
+            got=(model.name, data),
+            next_step="ranks that share nothing are replicas: replicas: N",
+        )
+    if data > 1 and device.link.kind == "none":
+        raise UserError(f"{device.name} has no link to another one", got=data, allowed="1 rank")

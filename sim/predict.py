@@ -54,7 +54,7 @@ def predict(
     energy_j += (output_tokens - 1) * sum(step.energy_j for step in decodes) / len(decodes) / batch
     memory = deployment.memory(max_num_batched_tokens=max_num_batched_tokens)
     held = memory.weights + memory.overhead + memory.activations
-    held += batch * ((context + output_tokens) * memory.kv_per_token + memory.sliding_kv_per_sequence)
+    held += batch * ((context + output_tokens) * memory.kv_per_token + memory.fixed_kv_per_sequence)
     return {
         "deployment": deployment.name,
         "engine": deployment.engine.name,

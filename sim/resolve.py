@@ -87,7 +87,7 @@ def _engine_settings(name: str, spec: PoolSpec, deployment: Deployment) -> tuple
         )
     derived = memory.kv_blocks(
         utilization=engine.gpu_memory_utilization,
-        max_num_seqs=engine.max_num_seqs if memory.sliding_kv_per_sequence else 0,
+        max_num_seqs=engine.max_num_seqs if memory.fixed_kv_per_sequence else 0,
         block_size=engine.block_size,
     )
     assumed = []
@@ -100,7 +100,7 @@ def _engine_settings(name: str, spec: PoolSpec, deployment: Deployment) -> tuple
         raise UserError(
             f"pools.{name}: {deployment.name} does not fit: weights {memory.weights / gib:.1f} GiB, overhead and "
             f"activations {(memory.overhead + memory.activations) / gib:.1f} GiB, sliding-window KV "
-            f"{engine.max_num_seqs * memory.sliding_kv_per_sequence / gib:.1f} GiB an accelerator",
+            f"{engine.max_num_seqs * memory.fixed_kv_per_sequence / gib:.1f} GiB an accelerator",
             allowed=f"{memory.total * engine.gpu_memory_utilization / gib:.1f} GiB "
             f"({engine.gpu_memory_utilization:g} of {memory.total / gib:.1f})",
             next_step="use more accelerators (tensor_parallel), a lower precision or a smaller model",

@@ -103,9 +103,9 @@ def test_smooth_maximum_lies_between_the_larger_and_the_sum() -> None:
 def test_expected_distinct_experts() -> None:
     # E (1 - (1 - k/E)^n): 8 of 128 for one token; simulated for 20 tokens.
     deployment = built("mixture of experts")
-    from sim.latency import _Rates
+    from sim.rates import rates_of
 
-    rates = _Rates(deployment)
+    rates = rates_of(deployment)
     assert rates.experts_touched(1) == pytest.approx(8.0)
     assert rates.experts_touched(100_000) == pytest.approx(128.0)
     rng = np.random.default_rng(1)
@@ -242,7 +242,7 @@ def test_sliding_layers_are_cut_by_their_own_heads() -> None:
     # mimo-v2-flash: 4 KV heads in full layers, 8 in sliding ones; with 8 accelerators the latter halve again.
     deployment = built("expert-parallel with windows")
     assert (deployment.kv_shards, deployment.sliding_kv_shards) == (4, 8)
-    held = deployment.memory(max_num_batched_tokens=2048).sliding_kv_per_sequence
+    held = deployment.memory(max_num_batched_tokens=2048).fixed_kv_per_sequence
     assert held == pytest.approx(39 * 8 * 320 * 128 * 1.0 / 8)  # layers x heads x (192 + 128) x window x fp8 / 8
 
 
