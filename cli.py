@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,10 @@ profiles_app = typer.Typer(
     help="The facts: accelerators, models, engine coefficients.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(profiles_app, name="profiles")
+models_app = typer.Typer(
+    help="Local models: pull them, list them, find their files.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random draws (default: the scenario's).")]
@@ -239,6 +244,160 @@ def check(
         print(check_screen(result))
 
 
+@app.command()
+def validate(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE.csv", help="Published measurements (default: those that ship).")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Replay this recorded engine run: meta.json, requests.jsonl.")
+    ] = None,
+    accelerator: Annotated[str | None, typer.Option(help="With --run: the GPU, where the folder does not say.")] = None,
+    scheduling: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Replay a Vidur run with step times fitted to its own batches.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With measurements: write every cell to rows.csv there.")
+    ] = None,
+    profiles: Profiles = None,
+    seed: Annotated[int | None, typer.Option(help="Accepted by every command; nothing here is random.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how wrong predictions are: against published measurements, or a recorded run, request by request."""
+    if sum(one is not None for one in (file, run, scheduling)) > 1:
+        raise UserError("two things to validate at once", allowed="FILE.csv, --run DIR, --scheduling DIR, or nothing")
+    if run is None and accelerator is not None:
+        raise UserError("--accelerator goes with --run", got=accelerator)
+    if out is not None and (run or scheduling):
+        raise UserError("--out goes with measurements, not with a run", got=str(out))
+    catalogue = nearfar.Catalogue(profiles)
+    if run is not None:
+        from sim.replay import replay
+        from sim.replay_input import load_run
+        from sim.replay_screen import replay_screen
+
+        result = replay(load_run(run, accelerator=accelerator), catalogue).to_json()
+        screen = replay_screen
+    elif scheduling is not None:
+        from sim.calibration.step_fit import scheduling_alone, scheduling_screen
+
+        result, screen = scheduling_alone(scheduling), scheduling_screen
+    else:
+        from sim.validation import validate_file, validate_shipped
+        from sim.validation_screen import validation_screen
+
+        checked = validate_file(file, catalogue) if file else validate_shipped(catalogue)
+        result, screen = checked.to_json(), validation_screen
+        if out is not None:
+            _tell(f"every cell is in {checked.write(out)}")
+    if as_json:
+        _print_json(result)
+    else:
+        print(screen(result))
+
+
+@app.command()
+def calibrate(
+    model: Annotated[
+        str | None, typer.Argument(help="A pulled model, or the path of a GGUF file, to time on this machine.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Fit to the rates in this file instead of timing a model.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the device.")] = "my-device",
+    out: Annotated[Path | None, typer.Option(help="File to write (default: NAME.yaml).")] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite a file that is there.")] = False,
+    like: Annotated[
+        str | None, typer.Option(help="Device of the catalogue whose heat, battery, memory and power it has.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="With --csv: what the rates were measured on; npu, gpu or cpu.")] = "cpu",
+    check: Annotated[
+        str | None, typer.Option(help="A second model to predict from the fit, then to time: how far it carries.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads of the model.")] = 1,
+    quick: Annotated[bool, typer.Option(help="Few short timings, once each: to try it, not to rely on it.")] = False,
+    budget_s: Annotated[float, typer.Option(help="Seconds to spend; longer prompts are left out beyond it.")] = 300.0,
+    profiles: Profiles = None,
+    seed: Annotated[int | None, typer.Option(help="Accepted by every command; nothing here is random.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a device of your own: from a CSV of rates, or by timing a local model on this machine."""
+    from scheduler.calibrate import Target, calibrate_model, calibrate_rates, calibration_screen
+
+    if (model is None) == (csv is None):
+        raise UserError(
+            "give a model to time, or --csv with rates: one of the two", next_step="see nearfar models list"
+        )
+    target = Target(
+        out=out or Path(f"{name}.yaml"), name=name, like=like, force=force, catalogue=nearfar.Catalogue(profiles)
+    )
+    if csv is not None:
+        result = calibrate_rates(csv, target, engine=engine)
+    else:
+        assert model is not None
+        result = calibrate_model(
+            model,
+            target,
+            check=check,
+            threads=threads,
+            quick=quick,
+            budget_s=budget_s,
+            progress=_progress("timings"),
+        )
+    if as_json:
+        _print_json(result)
+    else:
+        print(calibration_screen(result))
+
+
+@models_app.command("pull")
+def models_pull(
+    model: Annotated[str, typer.Argument(help="A known name, hf:OWNER/REPOSITORY/FILE.gguf, or the path of a file.")],
+    name: Annotated[str | None, typer.Option(help="Keep it under this name.")] = None,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the licence's terms without being asked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a model's weights, verified, or register a GGUF file that is there. The only command that downloads."""
+    from scheduler.models import ModelStore
+
+    result = ModelStore().pull(model, name=name, ask=_terms(accept_terms), progress=_progress("bytes"), tell=_tell)
+    if as_json:
+        _print_json(asdict(result))
+    else:
+        print(f"{result.name}: {result.path} ({result.bytes:,} bytes, verified by its {result.verified})")
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Models that are there, and those that can be pulled by name."""
+    from scheduler.models import KNOWN, ModelStore
+
+    store = ModelStore()
+    there = store.list()
+    missing = sorted(set(KNOWN) - set(store.names()))
+    if as_json:
+        _print_json({"folder": str(store.folder), "models": [asdict(one) for one in there], "known": sorted(KNOWN)})
+        return
+    for one in there:
+        print(f"{one.name:28} {one.architecture:10} {one.bytes / 1e6:10,.0f} MB  {one.licence}")
+    print(f"{store.folder}: {len(there)} models" + (f"; to pull by name: {', '.join(missing)}" if missing else ""))
+
+
+@models_app.command("path")
+def models_path(
+    name: Annotated[str, typer.Argument(help="Name of a model.")],
+    as_json: Json = False,
+) -> None:
+    """The file of a model."""
+    from scheduler.models import ModelStore
+
+    path = str(ModelStore().path(name))
+    if as_json:
+        _print_json({"name": name, "path": path})
+    else:
+        print(path)
+
+
 @profiles_app.command("list")
 def profiles_list(
     kind: Annotated[str | None, typer.Option(help="Kind of profile: model, device, task, ...")] = None,
@@ -286,6 +445,24 @@ def profiles_schema(kind: Annotated[str, typer.Argument(help="A kind of profile,
     if kind not in KINDS:
         raise UserError("no such kind of file", got=kind, next_step=did_you_mean(kind, [*KINDS, "scenario"]))
     _print_json(json_schema(kind))
+
+
+def _tell(text: str) -> None:
+    print(f"nearfar: {text}", file=sys.stderr)
+
+
+def _terms(accepted: bool) -> Callable[[Any, str], bool] | None:
+    """Asks on the terminal whether terms are accepted; None where nobody can be asked."""
+    if not accepted and not sys.stdin.isatty():
+        return None
+
+    def ask(terms: Any, text: str) -> bool:
+        _tell(f"{terms.name}, {terms.url}\n\n{text}")
+        if accepted:
+            _tell("accepted by --accept-terms")
+        return accepted or typer.confirm("Do you accept these terms?", err=True)
+
+    return ask
 
 
 def _print_json(value: dict[str, Any]) -> None:

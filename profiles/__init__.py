@@ -6,6 +6,7 @@
     Catalogue                 finds a record by name or alias; a user's folder goes before the built-in ones
     Accelerator, Model, EngineCoefficients    what serves far away; frozen and validated, as all records
     Device, Network, Task, Technique          what is near, how it is connected, what it is asked, what speeds it up
+    Soc, NearRuntime          chips, and how near runtimes come to their peaks, for devices that are not described
     Record, Provenance        what they share: source, confidence, confidence_of(field), assumed_fields()
     json_schema(kind)         JSON Schema of a kind, for editors
     UserError                 what bad input raises
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
     from .device import Device
     from .engine import EngineCoefficients
     from .model import Model
+    from .near_runtime import NearRuntime
     from .network import Network
     from .record import BYTES_PER_VALUE, CONFIDENCES, Confidence, Dtype, Provenance, Record, weakest
     from .schema import KINDS, json_schema, parse
+    from .soc import Soc
     from .task import PRIVACY_CLASSES, PrivacyClass, Task
     from .technique import Technique
 
 __all__ = [
     "BYTES_PER_VALUE", "CONFIDENCES", "KINDS", "PRIVACY_CLASSES",
-    "Accelerator", "Catalogue", "Confidence", "Device", "Dtype", "EngineCoefficients", "Model", "Network",
-    "PrivacyClass", "Provenance", "Record", "Task", "Technique",
+    "Accelerator", "Catalogue", "Confidence", "Device", "Dtype", "EngineCoefficients", "Model", "NearRuntime",
+    "Network", "PrivacyClass", "Provenance", "Record", "Soc", "Task", "Technique",
     "UserError", "did_you_mean", "json_schema", "normalise", "parse", "weakest",
 ]  # fmt: skip
 
@@ -45,9 +48,11 @@ _HOMES = {
     "device": ("Device",),
     "engine": ("EngineCoefficients",),
     "model": ("Model",),
+    "near_runtime": ("NearRuntime",),
     "network": ("Network",),
     "record": ("BYTES_PER_VALUE", "CONFIDENCES", "Confidence", "Dtype", "Provenance", "Record", "weakest"),
     "schema": ("KINDS", "json_schema", "parse"),
+    "soc": ("Soc",),
     "task": ("PRIVACY_CLASSES", "PrivacyClass", "Task"),
     "technique": ("Technique",),
 }

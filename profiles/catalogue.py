@@ -22,10 +22,12 @@ from .errors import UserError, did_you_mean
 from .extending import extend
 from .files import DATA, LIST, File, normalise, unknown, yaml_files
 from .model import Model
+from .near_runtime import ANY_FAMILY, NearRuntime
 from .network import Network
 from .reading import load_mapping
 from .record import Record
 from .schema import KINDS, kinds_of, parse, record_class
+from .soc import EngineKind, Soc, soc_keys
 from .task import Task
 from .technique import Technique
 
@@ -75,31 +77,59 @@ class Catalogue:
         """A technique by name or alias. Raises UserError, with the nearest known name, for none."""
         return self._get(Technique, "technique", name)
 
-    def engine(self, name_or_runtime: str, accelerator: str) -> EngineCoefficients:
-        """The most specific coefficients of a runtime for an accelerator; the name tells which.
+    def soc(self, name: str) -> Soc:
+        """A chip by name, alias, or as tables of measurements spell it: `Snapdragon 8 Elite (SM8750)`.
 
-        A record that lists the accelerator goes before one for `*`, a user's before a built-in one, a short
-        list before a long one. An accelerator that no record lists has those of the one that it extends. The
-        name of one record asks for it whatever the accelerator.
+        Raises UserError, with the nearest known name, for none.
+        """
+        if self._locate("soc", name) is not None:
+            return self._get(Soc, "soc", name)
+        for key in soc_keys(name):
+            if key in self._spelt:
+                return self._spelt[key]
+        raise unknown("soc", name, {*self.names("soc"), *(one for soc in self._socs() for one in soc.spellings)})
+
+    def near_runtime(self, family: str, engine: EngineKind) -> NearRuntime | None:
+        """The coefficients of a runtime's family on a kind of engine, a user's before built-in ones; None for none.
+
+        The family `*` is the general level, which every kind of engine has.
+        """
+        found = [one for one in self._near_runtimes if (one.family, one.engine) == (family, engine)]
+        if not found and family == ANY_FAMILY:
+            raise UserError("no coefficients for this kind of engine", got=engine)
+        return min(found, key=lambda one: self._file_of(one).builtin, default=None)
+
+    def engine(self, name_or_runtime: str, accelerator: str, precision: str | None = None) -> EngineCoefficients:
+        """The most specific coefficients of a runtime for an accelerator and weights; the name tells which.
+
+        A record that lists the accelerator goes before one for `*`, then a user's before a built-in one, then one that
+        lists the precision before one for any (one for other precisions never fits), then a short list before a long
+        one. An accelerator that no record lists has those of the one that it extends. The name of one record asks for
+        it whatever the accelerator.
 
         Raises UserError for an unknown runtime or accelerator, and when no record fits.
         """
         wanted = self.accelerator(accelerator)
         runtime = normalise(name_or_runtime)
-        family = [one for one in self._engines() if normalise(one.runtime) == runtime]
+        family = [one for one in self._engines if normalise(one.runtime) == runtime]
         if not family:
             if self._locate("engine", name_or_runtime) is None:
-                known = {*self.names("engine"), *(one.runtime for one in self._engines())}
+                known = {*self.names("engine"), *(one.runtime for one in self._engines)}
                 raise unknown("engine", name_or_runtime, known)
             return self._get(EngineCoefficients, "engine", name_or_runtime)
+        fitting = [one for one in family if not one.precisions or precision in one.precisions]
+
+        def rank(one: EngineCoefficients) -> tuple[bool, bool, int]:
+            return self._file_of(one).builtin, not one.precisions, len(one.accelerators)
+
         for name in self._lineage(wanted):
-            if listing := [one for one in family if self._lists(one, name)]:
-                return min(listing, key=lambda one: (self._file_of(one).builtin, len(one.accelerators)))
-        if general := [one for one in family if one.generic]:
-            return min(general, key=lambda one: self._file_of(one).builtin)
+            if listing := [one for one in fitting if self._lists(one, name)]:
+                return min(listing, key=rank)
+        if general := [one for one in fitting if one.generic]:
+            return min(general, key=rank)
         raise UserError(
             f"no coefficients of engine {name_or_runtime!r} for this accelerator",
-            got=wanted.name,
+            got=wanted.name if precision is None else f"{wanted.name}, {precision}",
             allowed=", ".join(sorted({name for one in family for name in one.accelerators})),
             next_step="add a profile of kind engine that lists it, or '*'",
         )
@@ -233,8 +263,23 @@ class Catalogue:
                 return layer[record.kind][key]
         raise UserError("the record is not of this catalogue", got=record.name)
 
+    @cached_property
     def _engines(self) -> list[EngineCoefficients]:
         return [self._get(EngineCoefficients, "engine", name) for name in self.names("engine")]
+
+    @cached_property
+    def _near_runtimes(self) -> tuple[NearRuntime, ...]:
+        return tuple(self._get(NearRuntime, "near-runtime", name) for name in self.names("near-runtime"))
+
+    def _socs(self) -> list[Soc]:
+        """Built-in chips first, so that a user's spelling goes before theirs."""
+        found = [self._get(Soc, "soc", name) for name in self.names("soc")]
+        return sorted(found, key=lambda one: not self._file_of(one).builtin)
+
+    @cached_property
+    def _spelt(self) -> dict[str, Soc]:
+        """Chips by every form of their names, aliases and spellings."""
+        return {key: soc for soc in self._socs() for key in soc.keys()}  # noqa: SIM118
 
     def _lineage(self, accelerator: Accelerator) -> list[str]:
         """The name of an accelerator and of those that it extends, nearest first."""

@@ -6,7 +6,9 @@ P parameters in its layers:
     prefill_s = ceil(n / chunk_tokens) x (base_ms / 1e3 + 2 P chunk_tokens / (effective_tops x 1e12))
     token_s   = base_ms / 1e3 + (weights read + cache read) / (bandwidth_gb_s x 1e9)
 
-Both forms, and the constants where they are called fitted, come from published rates of small language models.
+Both forms, and the constants where they are called fitted, come from published rates of small language models. A
+device that `nearfar calibrate` measured may say more: a time of every layer, a head that is read at another rate,
+attention that costs more than reading the cache, prompts whose attention grows, and steps of several sequences.
 """
 
 from __future__ import annotations
@@ -19,12 +21,32 @@ from pydantic import Field, model_validator
 from .errors import UserError, did_you_mean
 from .record import Count, Dtype, Facts, Fraction, NonNegative, Positive, Record, Text
 
-__all__ = ["Battery", "ComputeEngine", "Decode", "Device", "Form", "MeasuredRate", "Prefill", "Radio", "Thermal"]
+__all__ = [
+    "BatchCost", "Battery", "ComputeEngine", "Decode", "Device", "Form", "MeasuredRate", "Prefill", "Radio", "Thermal",
+]  # fmt: skip
 
 Form = Literal["phone", "tablet", "car", "tv", "watch", "hub"]
 Radio = Literal["wifi", "lte", "5g", "ethernet"]
 Celsius = Annotated[float, Field(strict=True, ge=-60, le=150, allow_inf_nan=False)]
 Hour = Annotated[float, Field(strict=True, ge=0, lt=24, allow_inf_nan=False)]
+
+
+class BatchCost(Facts):
+    """What decoding several sequences in one step costs, in units of reading the weights for one."""
+
+    tile_sequences: Count
+    """Sequences that the kernels take together; a started tile costs as much as a full one."""
+    fixed_share: NonNegative
+    """The part that does not depend on how many there are."""
+    sequence_share: Positive
+    """The part of each sequence of a tile."""
+
+    def times(self, sequences: int) -> float:
+        """The weights' time of a step as a multiple of that of a step with one sequence; never below 1."""
+        if sequences == 1:
+            return 1.0
+        tiles = math.ceil(sequences / self.tile_sequences)
+        return max(1.0, self.fixed_share + self.sequence_share * tiles * self.tile_sequences)
 
 
 class Decode(Facts):
@@ -40,6 +62,14 @@ class Decode(Facts):
     """Mean relative error of the fit on the rates that it was made from; empty where it is no fit."""
     points: Count | None = None
     """How many rates those were."""
+    layer_ms: NonNegative = 0.0
+    """Milliseconds of a token for every layer of the model, whatever its size."""
+    head_bandwidth_gb_s: Positive | None = None
+    """GB/s (1e9) at which the head is read and its logits are sampled; empty: as the layers."""
+    attention_ns: NonNegative = 0.0
+    """Nanoseconds of one query head of a layer for one cached position, beside reading it."""
+    batch: BatchCost | None = None
+    """Steps of several sequences; empty: nobody measured them."""
 
 
 class Prefill(Facts):
@@ -51,6 +81,10 @@ class Prefill(Facts):
     """Milliseconds of a chunk that do not depend on the model's size."""
     effective_tops: Positive
     """1e12 operations/s that the layers' multiplications reach, a multiply-add counted as two."""
+    prompt_ms: NonNegative = 0.0
+    """Milliseconds of a prompt whatever its length: its first token's logits are among them."""
+    attention_ns: NonNegative = 0.0
+    """Nanoseconds of one query head of a layer for one prompt token and one position that it attends to."""
 
 
 class ComputeEngine(Facts):

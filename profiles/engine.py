@@ -16,9 +16,46 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from .record import Count, Efficiency, NonNegative, Positive, Record, Text
+from .record import Count, Dtype, Efficiency, Facts, Fraction, NonNegative, Positive, Record, Text
 
-__all__ = ["EngineCoefficients"]
+__all__ = ["EngineCoefficients", "EngineVersion", "FitQuality", "ServingEffects"]
+
+
+class ServingEffects(Facts):
+    """What a client of a loaded server measures beyond the engine's steps, when requests come in a closed loop."""
+
+    request_ms: NonNegative
+    """Milliseconds from sending a request to its first token that are no step: HTTP, tokenisation, detokenisation."""
+    burst_share: Fraction
+    """Share of the other requests' prefills that one's first token waits for: 0 for requests that never coincide."""
+    slot_share: NonNegative
+    """Share of a generation, divided by the requests in flight, that a request waits for a slot."""
+
+
+class EngineVersion(Facts):
+    """What one version of an engine, or one published set of runs, does differently from the record."""
+
+    host_step_us: NonNegative
+    """In place of the record's."""
+    serving: ServingEffects
+    """In place of the record's."""
+
+
+class FitQuality(Facts):
+    """How well a record's coefficients explain the measurements that they were fitted to, as shares of them."""
+
+    rows: Count
+    """Rows of measurements."""
+    models: Count
+    """Different models among them."""
+    tpot_median_error: NonNegative
+    """Median absolute error of TPOT."""
+    tpot_p90_error: NonNegative
+    """The error that nine of ten rows stay below: the band."""
+    ttft_median_error: NonNegative | None = None
+    """The same of TTFT; empty where none was measured."""
+    ttft_p90_error: NonNegative | None = None
+    """The same of TTFT."""
 
 
 class EngineCoefficients(Record):
@@ -27,13 +64,23 @@ class EngineCoefficients(Record):
     One may exceed 1 a little, where a card boosts above the clock that its datasheet counts with.
     """
 
-    IDENTITY: ClassVar[frozenset[str]] = Record.IDENTITY | {"runtime", "accelerators"}
+    IDENTITY: ClassVar[frozenset[str]] = Record.IDENTITY | {
+        "runtime", "accelerators", "precisions", "fit",
+    }  # fmt: skip
 
     kind: Literal["engine"]
     runtime: Text
     """The engine's common name, by which deployments ask for it."""
     accelerators: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Names of the accelerators it was made for, or `*` for any."""
+    precisions: tuple[Dtype, ...] = ()
+    """Precisions of the weights it was made for; empty for any."""
+    versions: dict[str, EngineVersion] = Field(default_factory=dict)
+    """By version, as benchmarks name it."""
+    serving: ServingEffects | None = None
+    """Beside the steps; empty where nobody fitted it."""
+    fit: FitQuality | None = None
+    """Of the coefficients; empty where they are no fit to serving measurements."""
 
     gemm_efficiency: Efficiency
     """Of the dense peak, at many tokens."""
@@ -58,6 +105,10 @@ class EngineCoefficients(Record):
     """Small kernels, launches and gaps, once a layer, at one token."""
     moe_layer_us: NonNegative = 0.0
     """Routing, sorting and launches, once a mixture-of-experts layer, on top of `layer_us`."""
+    prefill_launch_us: NonNegative = 0.0
+    """Once a layer in a step that holds prefill, on top of `layer_us`: such steps run without captured graphs."""
+    moe_prefill_launch_us: NonNegative = 0.0
+    """The same once a mixture-of-experts layer, on top of `prefill_launch_us`."""
     layer_per_sequence_us: NonNegative
     """Attention's bookkeeping, per layer and decoding sequence, beyond reading its cache."""
     per_sequence_us: NonNegative
@@ -94,3 +145,10 @@ class EngineCoefficients(Record):
     def generic(self) -> bool:
         """Whether it was made for no accelerator in particular."""
         return "*" in self.accelerators
+
+    def of_version(self, version: str) -> EngineCoefficients:
+        """The record as one version has it; itself for a version that it says nothing about."""
+        found = self.versions.get(version)
+        if found is None:
+            return self
+        return self.model_copy(update={"host_step_us": found.host_step_us, "serving": found.serving})

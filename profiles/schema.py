@@ -28,16 +28,19 @@ from .device import Device
 from .engine import EngineCoefficients
 from .errors import UserError, did_you_mean
 from .model import Model
+from .near_runtime import FittedTimes, NearRuntime
 from .network import Network
 from .record import BYTES_PER_VALUE, CONFIDENCES, Confidence, Dtype, Provenance, Record, weakest
+from .soc import Soc, SocEngine
 from .task import Task
 from .technique import Technique
 
 __all__ = [
     "BYTES_PER_VALUE", "CONFIDENCES", "KINDS",
     "Accelerator", "Attention", "Confidence", "Device", "Dtype", "Energy", "EngineCoefficients", "FeedForward",
-    "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "Network", "Provenance", "Record", "RecurrentLayers",
-    "SlidingWindow", "Task", "Technique", "VisionEncoder",
+    "FittedTimes", "LatentAttention", "Link", "MixtureOfExperts", "Model", "MultiToken", "NearRuntime", "Network",
+    "Provenance", "Record", "RecurrentLayers", "SlidingWindow", "Soc", "SocEngine", "Task", "Technique",
+    "VisionEncoder",
     "json_schema", "kinds_of", "parse", "record_class", "weakest",
 ]  # fmt: skip
 
@@ -49,6 +52,8 @@ KINDS: Mapping[str, type[Record]] = {
     "network": Network,
     "task": Task,
     "technique": Technique,
+    "soc": Soc,
+    "near-runtime": NearRuntime,
 }
 
 

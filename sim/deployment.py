@@ -33,6 +33,7 @@ PRECISIONS: dict[Dtype, tuple[Dtype, ...]] = {
     "fp4": ("fp4", "fp8", "bf16"),
     "int4": ("bf16",),
 }
+_EXPERTS_ONLY: frozenset[Dtype] = frozenset({"fp4", "int4"})
 _HEAD_BYTES = 2.0  # head and embedding stay in 16 bits whatever the layers are
 
 
@@ -105,6 +106,16 @@ class Deployment:
         return BYTES_PER_VALUE[self.precision]
 
     @property
+    def dense_precision(self) -> Dtype:
+        """The type of the weights that every token uses: 4-bit checkpoints of mixtures store only the experts so."""
+        return self.half if self.precision in _EXPERTS_ONLY and self.model.ffn.moe is not None else self.precision
+
+    @property
+    def dense_weight_bytes_per_value(self) -> float:
+        """Bytes of one of those."""
+        return BYTES_PER_VALUE[self.dense_precision]
+
+    @property
     def kv_bytes_per_value(self) -> float:
         """Bytes of one cached value."""
         return BYTES_PER_VALUE[self.kv_precision]
@@ -129,11 +140,12 @@ class Deployment:
         """What one accelerator holds when the engine batches up to so many tokens."""
         model, engine = self.model, self.engine
         embeddings = model.embedding_params + (0 if model.tied_embeddings else model.head_params)
-        dense = model.attention_params + model.shared_ffn_params
+        dense = (model.attention_params + model.shared_ffn_params) * self.dense_weight_bytes_per_value
+        routed = model.routed_expert_params * self.weight_bytes_per_value / self.data_parallel
         sliding = model.attention.sliding
         return Memory(
             total=self.accelerator.memory_bytes,
-            weights=((dense + model.routed_expert_params / self.data_parallel) * self.weight_bytes_per_value + embeddings * _HEAD_BYTES) / self.accelerators,
+            weights=(dense + routed + embeddings * _HEAD_BYTES) / self.accelerators,
             overhead=engine.gpu_memory_overhead_gib * 2**30,
             activations=engine.activation_memory_factor * max_num_batched_tokens * model.activation_width * 2.0,
             fixed_kv_per_sequence=(
@@ -177,6 +189,8 @@ class Deployment:
             names += [f"engine {self.engine.name}: {field}" for field in fields]
         if self.math != PRECISIONS[self.precision][0]:
             names.append(f"{self.precision} weights are multiplied in {self.math}")
+        if self.dense_precision != self.precision:
+            names.append(f"only the experts of {self.model.name} are stored in {self.precision}")
         if self.pipeline_parallel > 1:
             names.append("pipeline stages work on one batch at a time")
             if self.accelerators > self.accelerator.gpus_per_node:
@@ -205,8 +219,10 @@ def deploy(
     `precision` defaults to the model's own, `kv_precision` to bf16 (which is what engines do). `changes` maps paths
     such as `accelerator.bandwidth_gb_s` to values that count as assumed.
     """
+    chosen = catalogue.model(model)
+    stored = _precision("precision", precision or chosen.native_precision)
     found, device, coefficients = changed(
-        (catalogue.model(model), catalogue.accelerator(accelerator), catalogue.engine(engine, accelerator)),
+        (chosen, catalogue.accelerator(accelerator), catalogue.engine(engine, accelerator, stored)),
         changes or {},
     )
     if not {"bf16", "fp16"} & set(device.peak_tflops):
@@ -221,7 +237,7 @@ def deploy(
         model=found,
         accelerator=device,
         engine=coefficients,
-        precision=_precision("precision", precision or found.native_precision),
+        precision=stored,
         kv_precision=_precision("kv_precision", kv_precision or "bf16"),
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,

@@ -31,7 +31,7 @@ from sim.numbers import Floats, Number
 from sim.pool import StepShape
 from sim.rates import Rates, rates_of
 
-__all__ = ["StepTime", "step_costs", "step_time"]
+__all__ = ["StepTime", "attention_terms", "step_costs", "step_terms", "step_time"]
 
 _SMOOTH_POINTS = 1025
 
@@ -78,44 +78,57 @@ class StepTime:
 def step_time(deployment: Deployment, shape: StepShape) -> StepTime:
     """The formula, for one batch."""
     rates = rates_of(deployment)
+    terms = step_terms(rates, shape)
     n = float(shape.prefill_tokens + shape.decodes)
+    joules = rates.tokens_j(n) + (rates.head_j(shape.emitting) if shape.emitting else 0.0)
+    joules += rates.attend_j * (shape.prefill_attended + shape.decode_context)
+    joules += rates.attend_window_j * (shape.prefill_attended_window + shape.decode_context_window)
+    joules += rates.read_j * (shape.prefill_end + shape.decode_context)
+    joules += rates.read_window_j * (shape.prefill_end_window + shape.decode_context_window)
+    joules += rates.static_w * terms.seconds
+    fields = {name: float(getattr(terms, name)) for name in StepTime.__slots__}
+    return StepTime(**fields | {"energy_j": float(min(joules, rates.max_w * terms.seconds))})
+
+
+def step_terms(rates: Rates, shape: Any) -> StepTime:
+    """The seconds of a step by term, its energy left out (0).
+
+    `shape` is a `StepShape`, or anything with its attributes; arrays give arrays of batches.
+    """
+    n = shape.prefill_tokens + 1.0 * shape.decodes
     compute, memory = rates.gemm_compute_s(n), rates.gemm_memory_s(n)
-    attend, read = _attention(rates, shape)
-    seconds = StepTime(
+    attend, read = attention_terms(rates, shape)
+    head: Number = np.where(shape.emitting, rates.head_s(shape.emitting), 0.0)[()]
+    constants: Number = rates.kernels_s + shape.sequences * rates.kernels_per_sequence_s
+    constants = constants + np.where(shape.prefill_tokens, rates.prefill_s, 0.0)[()]
+    return StepTime(
         host_s=rates.host_s + shape.sequences * rates.host_per_sequence_s,
-        kernels_s=rates.kernels_s + shape.sequences * rates.kernels_per_sequence_s + rates.small_kernels_s(n),
+        kernels_s=constants + rates.small_kernels_s(n),
         gemm_compute_s=compute,
         gemm_memory_s=memory,
         gemm_s=rates.smooth(compute, memory),
         attention_compute_s=attend,
         attention_memory_s=read,
         attention_s=rates.smooth(attend, read),
-        head_s=rates.head_s(shape.emitting) if shape.emitting else 0.0,
+        head_s=head,
         collectives_s=rates.collectives_s(n),
         energy_j=0.0,
     )
-    joules = rates.tokens_j(n) + (rates.head_j(shape.emitting) if shape.emitting else 0.0)
-    joules += rates.attend_j * (shape.prefill_attended + shape.decode_context)
-    joules += rates.attend_window_j * (shape.prefill_attended_window + shape.decode_context_window)
-    joules += rates.read_j * (shape.prefill_end + shape.decode_context)
-    joules += rates.read_window_j * (shape.prefill_end_window + shape.decode_context_window)
-    joules += rates.static_w * seconds.seconds
-    fields = {name: float(getattr(seconds, name)) for name in StepTime.__slots__}
-    return StepTime(**fields | {"energy_j": float(min(joules, rates.max_w * seconds.seconds))})
 
 
-def _attention(rates: Rates, shape: StepShape) -> tuple[float, float]:
-    """Compute and read seconds of attention. A prefill in the batch makes every decode pay for a whole tile."""
-    if shape.prefill_tokens:
-        rows = rates.mixed_rows
-        compute = rates.attend_s * (shape.prefill_attended + rows * shape.decode_context)
-        compute += rates.attend_window_s * (shape.prefill_attended_window + rows * shape.decode_context_window)
-    else:
-        compute = rates.decode_attend_s * shape.decode_context
-        compute += rates.decode_attend_window_s * shape.decode_context_window
+def attention_terms(rates: Rates, shape: StepShape) -> tuple[Number, Number]:
+    """Compute and read seconds of attention, of one batch or of arrays of them.
+
+    A prefill in the batch makes every decode pay for a whole tile.
+    """
+    rows = rates.mixed_rows
+    mixed = rates.attend_s * (shape.prefill_attended + rows * shape.decode_context)
+    mixed += rates.attend_window_s * (shape.prefill_attended_window + rows * shape.decode_context_window)
+    decodes = rates.decode_attend_s * shape.decode_context
+    decodes += rates.decode_attend_window_s * shape.decode_context_window
     memory = rates.read_s * (shape.prefill_end + shape.decode_context)
     memory += rates.read_window_s * (shape.prefill_end_window + shape.decode_context_window)
-    return compute, memory
+    return np.where(np.asarray(shape.prefill_tokens) > 0, mixed, decodes)[()], memory
 
 
 def step_costs(deployment: Deployment, *, max_num_batched_tokens: int, max_num_seqs: int) -> Any:
@@ -126,6 +139,7 @@ def step_costs(deployment: Deployment, *, max_num_batched_tokens: int, max_num_s
     rates = rates_of(deployment)
     costs = np.zeros(1, STEP_COSTS)
     costs["fixed_s"] = rates.host_s + rates.kernels_s
+    costs["prefill_s"] = rates.prefill_s
     costs["per_sequence_s"] = rates.host_per_sequence_s + rates.kernels_per_sequence_s
     for field in (
         "attend_s",

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from profiles import BYTES_PER_VALUE, Catalogue, Device, Dtype, Model, Technique, UserError, did_you_mean
-from profiles.device import ComputeEngine
+from profiles.device import ComputeEngine, Decode, Prefill
 from sim.catalogue_names import found
+from sim.device_times import CACHE_BYTES, position_s, prompt_s
 from sim.fleet import MODALITIES, RowKind
 from sim.fleet_spec import Modality, NearSpec
 
 __all__ = ["Near", "kind_of", "modality_mask", "near_of"]
 
-_CACHE_BYTES = 2.0  # a cached value is kept in 16 bits
 _VISION_BYTES = 2.0  # and so are the weights of a vision encoder
+_TYPICAL_PROMPT = 512  # tokens at which a fleet's kernels take what does not grow evenly with a prompt
 _GIB = 2**30
 
 
@@ -67,7 +68,8 @@ def near_of(where: str, device: Device, spec: NearSpec, catalogue: Catalogue) ->
         weights += technique.extra_params_share * _weight_bytes(model, precision, head_bytes)
     if model.vision and modalities & 2:
         weights += model.vision.params_b * 1e9 * _VISION_BYTES
-    read = model.active_layer_params * BYTES_PER_VALUE[precision] + model.head_params * head_bytes
+    head_rate = rate.bandwidth_gb_s / (rate.head_bandwidth_gb_s or rate.bandwidth_gb_s)
+    read = model.active_layer_params * BYTES_PER_VALUE[precision] + model.head_params * head_bytes * head_rate
     speedup = technique.speedup if technique else 1.0
     return Near(
         model=model,
@@ -76,14 +78,14 @@ def near_of(where: str, device: Device, spec: NearSpec, catalogue: Catalogue) ->
         engine=name,
         modalities=modalities,
         chunk_tokens=engine.prefill.chunk_tokens,
-        chunk_s=engine.prefill_s(model.active_layer_params, engine.prefill.chunk_tokens),
-        token_s=engine.token_s(precision, read + _window_bytes(model)) / speedup,
-        context_s=model.kv_values_per_token_full * _CACHE_BYTES / (rate.bandwidth_gb_s * 1e9) / speedup,
+        chunk_s=_chunk_s(model, engine),
+        token_s=(engine.token_s(precision, read + _window_bytes(model)) + _measured_s(model, rate)) / speedup,
+        context_s=position_s(model, rate) / speedup,
         load_s=weights / (device.flash_read_gb_s * 1e9),
         power_w=engine.power_w,
         weight_bytes=weights,
         max_tokens=_max_tokens(where, device, models, weights),
-        assumed=_assumed(model, technique, draft),
+        assumed=_assumed(model, technique, draft) + _prompt_assumed(device, engine),
     )
 
 
@@ -178,17 +180,44 @@ def _weight_bytes(model: Model, precision: Dtype, head_bytes: float) -> float:
     return (model.attention_params + model.ffn_params) * BYTES_PER_VALUE[precision] + tables * head_bytes
 
 
+def _chunk_s(model: Model, engine: ComputeEngine) -> float:
+    """Seconds of a chunk, with its even share of what a typical prompt costs beside its chunks."""
+    prefill = engine.prefill
+    chunk = engine.prefill_s(model.active_layer_params, prefill.chunk_tokens)
+    if not _uneven(prefill):
+        return chunk
+    bare = prefill.model_copy(update={"prompt_ms": 0.0, "attention_ns": 0.0})
+    beside = prompt_s(model, prefill, _TYPICAL_PROMPT) - prompt_s(model, bare, _TYPICAL_PROMPT)
+    return chunk + beside * prefill.chunk_tokens / _TYPICAL_PROMPT
+
+
+def _uneven(prefill: Prefill) -> bool:
+    return prefill.prompt_ms > 0.0 or prefill.attention_ns > 0.0
+
+
+def _measured_s(model: Model, rate: Decode) -> float:
+    """Seconds of a token that only a measured device states: every layer's, and attention inside full windows."""
+    sliding = model.attention.sliding
+    positions = sliding.layers * sliding.window_tokens * model.attention.query_heads if sliding else 0
+    return rate.layer_ms * model.layers * 1e-3 + positions * rate.attention_ns * 1e-9
+
+
+def _prompt_assumed(device: Device, engine: ComputeEngine) -> tuple[str, ...]:
+    note = f"{device.name}: in a fleet every prompt token costs as much as in a prompt of {_TYPICAL_PROMPT} tokens"
+    return (note,) if _uneven(engine.prefill) else ()
+
+
 def _window_bytes(model: Model) -> float:
     """Cache of the sliding-window layers when their windows are full."""
     sliding = model.attention.sliding
-    return model.kv_values_per_token_sliding * sliding.window_tokens * _CACHE_BYTES if sliding else 0.0
+    return model.kv_values_per_token_sliding * sliding.window_tokens * CACHE_BYTES if sliding else 0.0
 
 
 def _max_tokens(where: str, device: Device, models: Sequence[Model], weights: float) -> int:
     """Tokens whose cache fits beside the weights, and that the models were made for."""
     allowed = device.model_memory_bytes
     left = allowed - weights - sum(_window_bytes(one) for one in models)
-    per_token = sum(one.kv_values_per_token_full for one in models) * _CACHE_BYTES
+    per_token = sum(one.kv_values_per_token_full for one in models) * CACHE_BYTES
     context = min(one.max_context_tokens for one in models)
     tokens = context if per_token == 0.0 and left >= 0.0 else min(context, int(left // max(per_token, 1.0)))
     if tokens < 1:

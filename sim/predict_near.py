@@ -7,6 +7,7 @@ from typing import Any
 
 from profiles import Catalogue, Device, UserError
 from sim.catalogue_names import found
+from sim.device_times import prompt_s
 from sim.fleet_spec import NearSpec
 from sim.near import Near, near_of
 
@@ -42,7 +43,7 @@ def predict_near(
             allowed=f"<= {near.max_tokens}",
         )
     more = output_tokens - 1
-    prefill_s = math.ceil(prompt_tokens / near.chunk_tokens) * near.chunk_s
+    prefill_s = prompt_s(near.model, asked.engines[near.engine].prefill, prompt_tokens)
     decode_s = more * near.token_s + near.context_s * (more * prompt_tokens + more * output_tokens / 2)
     energy_j = near.power_w * (prefill_s + decode_s)
     rates = [asked.confidence_of(f"engines.{near.engine}.{name}") for name in ("decode", "prefill")]

@@ -29,6 +29,7 @@ class Rates:
         self.exponent = engine.smooth_exponent
         self._bandwidth = w.bandwidth * w.tensor_parallel
         self._peak = w.peak * w.tensor_parallel
+        self._dense_peak = w.dense_peak * w.tensor_parallel
         self._half_peak = w.half_peak * w.tensor_parallel  # attention and head stay in 16 bits
         self.host_s = engine.host_step_us * 1e-6
         self.host_per_sequence_s = engine.per_sequence_us * 1e-6
@@ -36,6 +37,7 @@ class Rates:
         self.kernels_per_sequence_s = engine.layer_per_sequence_us * 1e-6 * w.layers + 2.0 * w.state_bytes / (
             self._bandwidth * engine.kv_read_efficiency
         )
+        self.prefill_s = (engine.prefill_launch_us * w.layers + engine.moe_prefill_launch_us * w.moe_layers) * 1e-6
         self._set_attention()
         if power is not None:
             self._set_energy(power)
@@ -77,8 +79,8 @@ class Rates:
     def gemm_compute_s(self, n: Number) -> Number:
         """Multiplying n tokens with the weights of the layers."""
         w, engine = self._work, self._engine
-        effective = w.dense_params + w.routed_params / engine.moe_gemm_derate
-        return 2.0 * effective * (n + engine.gemm_half_tokens) / (self._peak * engine.gemm_efficiency)
+        seconds = w.dense_params / self._dense_peak + w.routed_params / (self._peak * engine.moe_gemm_derate)
+        return 2.0 * seconds * (n + engine.gemm_half_tokens) / engine.gemm_efficiency
 
     def _routed_values(self, n: Number) -> Number:
         """Routed weights that one rank reads in a step of n tokens: its share of the experts that all ranks touch."""
@@ -88,8 +90,8 @@ class Rates:
     def gemm_memory_s(self, n: Number) -> Number:
         """Reading the weights of the layers that n tokens touch."""
         w, engine = self._work, self._engine
-        effective = (w.dense_params + self._routed_values(n) / engine.moe_read_derate) * w.weight_bytes
-        return effective / (self._bandwidth * engine.weight_read_efficiency)
+        routed = self._routed_values(n) * w.weight_bytes / engine.moe_read_derate
+        return (w.dense_params * w.dense_weight_bytes + routed) / (self._bandwidth * engine.weight_read_efficiency)
 
     def _token_bytes(self, n: Number) -> Number:
         """Activation traffic and KV writes of n tokens."""
@@ -133,14 +135,14 @@ class Rates:
     def head_s(self, m: Number) -> Number:
         """Logits and sampling for m sequences."""
         w, engine = self._work, self._engine
-        compute = 2.0 * w.head_params * (m + engine.gemm_half_tokens) / (self._half_peak * engine.gemm_efficiency)
+        compute = 2.0 * w.head_params * m / (self._half_peak * engine.gemm_efficiency)
         memory = w.head_params * 2.0 / (self._bandwidth * engine.weight_read_efficiency)
         return self.smooth(compute, memory) + (engine.sampler_us + m * engine.sampler_per_sequence_us) * 1e-6
 
     def tokens_j(self, n: Number) -> Number:
         """Energy of the layers for n tokens, attention's pairs and cache left out."""
         w, power = self._work, self._power
-        weights = (w.dense_params + self._routed_values(n)) * w.weight_bytes
+        weights = w.dense_params * w.dense_weight_bytes + self._routed_values(n) * w.weight_bytes
         flops = 2.0 * (w.dense_params + w.routed_params) * n
         return flops * power.j_per_flop + (weights + self._token_bytes(n)) * power.j_per_byte
 

@@ -1,4 +1,4 @@
-"""What one step of a deployment has to do, in numbers: sizes of its weights, heads and caches, and the hardware's peaks.
+"""What one step of a deployment has to do, in numbers: sizes of weights, heads and caches, and the hardware's peaks.
 
 `Work` is all that the latency model reads of a deployment beside the engine's coefficients. Its fields are floats; a
 fit stacks many deployments into one `Work` of arrays and puts them through the same formula.
@@ -43,9 +43,11 @@ class Work:
     state_bytes: Number  # of one sequence in all recurrent layers
     kv_shards: Number
     kv_shards_window: Number
-    weight_bytes: Number  # of one weight of the layers
+    weight_bytes: Number  # of one routed weight
+    dense_weight_bytes: Number  # of one other weight of the layers
     bandwidth: Number  # bytes/s of one accelerator
-    peak: Number  # operations/s of one accelerator, in the type that the layers multiply in
+    peak: Number  # operations/s of one accelerator, in the type that routed experts multiply in
+    dense_peak: Number  # the same for the other weights of the layers
     half_peak: Number  # the same in 16 bits: attention and head
     tensor_parallel: Number
     pipeline_parallel: Number
@@ -87,8 +89,10 @@ def work_of(d: Deployment) -> Work:
         kv_shards=float(d.kv_shards),
         kv_shards_window=float(d.sliding_kv_shards),
         weight_bytes=d.weight_bytes_per_value,
+        dense_weight_bytes=d.dense_weight_bytes_per_value,
         bandwidth=gpu.bandwidth_gb_s * 1e9,
         peak=gpu.peak_tflops[d.math] * 1e12,
+        dense_peak=gpu.peak_tflops[d.math if d.dense_precision == d.precision else d.half] * 1e12,
         half_peak=gpu.peak_tflops[d.half] * 1e12,
         tensor_parallel=float(d.tensor_parallel),
         pipeline_parallel=float(d.pipeline_parallel),

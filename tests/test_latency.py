@@ -114,7 +114,7 @@ def test_expected_distinct_experts() -> None:
 
 
 def test_a_prefill_in_the_batch_makes_decodes_dearer() -> None:
-    deployment = built("dense")
+    deployment = deploy(CATALOGUE, model="llama-3.1-8b", accelerator="rtx-4090")
     alone = step_time(deployment, decodes(64, 2000))
     mixed = step_time(deployment, decodes(64, 2000)._replace(prefill_tokens=1, prefill_attended=1, prefill_end=1))
     assert mixed.attention_compute_s > 4 * alone.attention_compute_s
@@ -143,8 +143,9 @@ def test_power_never_exceeds_the_boards() -> None:
 
 
 def test_precision_shrinks_weights_and_cache() -> None:
-    bf16 = deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100")
-    fp8 = deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", precision="fp8", kv_precision="fp8")
+    h100 = {"model": "llama-3.1-8b", "accelerator": "h100", "engine": "vllm-h100-bf16"}
+    bf16 = deploy(CATALOGUE, **h100)
+    fp8 = deploy(CATALOGUE, **h100, precision="fp8", kv_precision="fp8")
     slow, fast = step_time(bf16, decodes(1, 1)), step_time(fp8, decodes(1, 1))
     assert fast.gemm_memory_s == pytest.approx(slow.gemm_memory_s / 2)
     half = fp8.memory(max_num_batched_tokens=2048).kv_per_token

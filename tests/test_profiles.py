@@ -15,7 +15,10 @@ from profiles import KINDS, Catalogue, UserError, json_schema, normalise, parse,
 
 DATA = Path(__file__).parents[1] / "profiles" / "data"
 FILES = sorted(DATA.rglob("*.yaml"))
-ACCELERATORS = ("a100", "b200", "h100", "h20", "h200", "l40s", "rtx-4090", "rtx-pro-6000")
+ACCELERATORS = (
+    "a100", "arc-pro-b60", "arc-pro-b60-dual", "b200", "gb200", "gb300", "h100", "h100-80gb-pcap", "h20", "h200",
+    "h200-nvl", "l40s", "mi300x", "mi325x", "mi355x", "rtx-4090", "rtx-pro-6000",
+)  # fmt: skip
 
 MY_GPU = """\
 kind: accelerator
@@ -90,7 +93,12 @@ def test_no_two_shipped_records_share_a_name_or_an_alias(shipped: Catalogue) -> 
         ("llama-3.1-8b", 8.03, 8.03), ("llama-3.1-70b", 70.6, 70.6), ("qwen2.5-72b", 72.7, 72.7),
         ("qwen3-0.6b", 0.6, 0.6), ("qwen3-1.7b", 1.7, 1.7), ("qwen3-4b", 4.0, 4.0), ("qwen3-8b", 8.2, 8.2),
         ("qwen3-14b", 14.8, 14.8), ("qwen3-32b", 32.8, 32.8), ("qwen3-30b-a3b", 30.5, 3.3),
-        ("mimo-v2-flash", 309, 15), ("mimo-7b", 7.6, 7.6),
+        ("mimo-v2-flash", 309, 15), ("mimo-7b", 7.6, 7.6), ("mimo-v2.5", 310, 15), ("mimo-v2.5-pro", 1020, 42),
+        ("deepseek-v3", 671, 37), ("kimi-k2.5", 1040, 32.6), ("qwen3-235b-a22b", 235, 22),
+        ("qwen3.5-397b-a17b", 397, 17), ("llama-3.1-405b", 405.9, 405.9), ("llama-4-scout", 109, 17),
+        ("llama-4-maverick", 402, 17), ("llama2-70b", 69.0, 69.0), ("mixtral-8x7b", 46.7, 12.9),
+        ("bloom-176b", 176.2, 176.2), ("gemma3-12b", 11.8, 11.8), ("gemma3-27b", 27.0, 27.0),
+        ("nemotron-nano-9b-v2", 8.89, 8.89), ("nemotron-nano-12b-v2", 12.3, 12.3),
     ],
 )  # fmt: skip
 def test_the_architecture_adds_up_to_the_published_size(
@@ -100,6 +108,29 @@ def test_the_architecture_adds_up_to_the_published_size(
     assert (model.total_params_b, model.active_params_b) == (total_b, active_b)
     assert model.derived_total_params == pytest.approx(total_b * 1e9, rel=0.015)
     assert model.derived_active_params == pytest.approx(active_b * 1e9, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "total_b", "active_b"),
+    [("gpt-oss-120b", 116.8, 5.13), ("gpt-oss-20b", 20.9, 3.61), ("minimax-m2.5", 230, 10)],
+)
+def test_some_publishers_leave_the_embedding_out_of_the_active_size(
+    shipped: Catalogue, name: str, total_b: float, active_b: float
+) -> None:
+    model = shipped.model(name)
+    assert (model.total_params_b, model.active_params_b) == (total_b, active_b)
+    assert model.derived_total_params == pytest.approx(total_b * 1e9, rel=0.015)
+    assert model.derived_active_params - model.embedding_params == pytest.approx(active_b * 1e9, rel=0.045)
+
+
+def test_layers_of_the_hybrid_models(shipped: Catalogue) -> None:
+    nano, qwen, pro = (shipped.model(n) for n in ("nemotron-nano-9b-v2", "qwen3.5-397b-a17b", "mimo-v2.5-pro"))
+    assert (nano.recurrent_layers, nano.full_layers, nano.ffn.dense_layers) == (27, 4, 25)
+    assert nano.state_values_per_sequence == 27 * (128 * 80 * 128 + 3 * (128 * 80 + 2 * 8 * 128))
+    assert (qwen.recurrent_layers, qwen.full_layers) == (45, 15)
+    assert qwen.state_values_per_sequence == 45 * (64 * 128 * 128 + 3 * (2 * 16 * 128 + 64 * 128))
+    assert qwen.kv_values_per_token_full == 15 * 2 * 512
+    assert (pro.sliding_layers, pro.full_layers) == (60, 10)
 
 
 def test_parts_of_a_dense_model(shipped: Catalogue) -> None:
@@ -176,7 +207,15 @@ def test_the_memory_of_an_rtx_4090_gives_the_observed_cache(shipped: Catalogue) 
         ("NVIDIA H100 80GB HBM3", "h100"), ("h100_sxm", "h100"), ("H100-SXM", "h100"), ("NVIDIA H20", "h20"),
         ("NVIDIA GeForce RTX 4090", "rtx-4090"), ("RTX4090", "rtx-4090"), ("rtx 4090", "rtx-4090"),
         ("RTXPRO6000", "rtx-pro-6000"), ("RTX_PRO_6000", "rtx-pro-6000"), ("NVIDIA A100-SXM4-80GB", "a100"),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"), ("H100", "h100"), ("h100-80gb", "h100"),
+        ("NVIDIA H100-SXM-80GB", "h100"), ("h100-80gb-pcap", "h100-80gb-pcap"), ("H200", "h200"),
+        ("h200_sxm", "h200"), ("NVIDIA H200-SXM-141GB", "h200"), ("Virtualized NVIDIA H200-SXM-141GB", "h200"),
+        ("NVIDIA H200-NVL-141GB", "h200-nvl"), ("a100-80gb", "a100"), ("B200", "b200"), ("b200_sxm", "b200"),
+        ("NVIDIA B200-SXM-180GB", "b200"), ("GB200", "gb200"), ("NVIDIA GB200", "gb200"), ("GB300", "gb300"),
+        ("NVIDIA GB300", "gb300"), ("NVIDIA L40S", "l40s"), ("MI300X", "mi300x"), ("MI325X", "mi325x"),
+        ("AMD Instinct MI300X 192GB HBM3", "mi300x"), ("AMD Instinct MI325X 256GB HBM3e", "mi325x"),
+        ("AMD Instinct MI355X 288GB HBM3e", "mi355x"), ("Intel Arc Pro B60", "arc-pro-b60"),
+        ("[MAXSUN] MS-Intel Arc Pro B60 Dual 48G Turbo", "arc-pro-b60-dual"),
     ],
 )  # fmt: skip
 def test_accelerators_answer_to_what_runtimes_call_them(shipped: Catalogue, alias: str, name: str) -> None:
@@ -188,11 +227,63 @@ def test_accelerators_answer_to_what_runtimes_call_them(shipped: Catalogue, alia
     [
         ("meta-llama/Llama-3.1-8B", "llama-3.1-8b"), ("meta-llama/llama-3.1-8b-instruct", "llama-3.1-8b"),
         ("Qwen/Qwen3-30B-A3B", "qwen3-30b-a3b"), ("XiaomiMiMo/MiMo-V2-Flash", "mimo-v2-flash"),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b"), ("meta-llama/Llama-3.1-70B", "llama-3.1-70b"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-70b"), ("Qwen/Qwen3-8B", "qwen3-8b"),
+        ("meta-llama/Llama-3.1-405B-Instruct", "llama-3.1-405b"), ("Qwen/Qwen3-14B", "qwen3-14b"),
+        ("meta-llama/Llama-3.1-405B-Instruct-FP8", "llama-3.1-405b"), ("Qwen/Qwen3-32B", "qwen3-32b"),
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama-4-scout"), ("moonshotai/Kimi-K2.5", "kimi-k2.5"),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", "llama-4-maverick"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b"), ("Qwen/Qwen3-30B-A3B-Thinking-2507", "qwen3-30b-a3b"),
+        ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b"), ("Qwen/Qwen3-235B-A22B-Instruct-2507", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3.5-397B-A17B", "qwen3.5-397b-a17b"), ("MiniMaxAI/MiniMax-M2.5", "minimax-m2.5"),
+        ("deepseek-ai/DeepSeek-V3", "deepseek-v3"), ("deepseek-ai/DeepSeek-V3.1", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-v3"), ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"), ("openai/gpt-oss-20b", "gpt-oss-20b"),
+        ("google/gemma-3-12b-it", "gemma3-12b"), ("google/gemma-3-27b-it", "gemma3-27b"),
+        ("nvidia/NVIDIA-Nemotron-Nano-9B-v2", "nemotron-nano-9b-v2"),
+        ("nvidia/NVIDIA-Nemotron-Nano-12B-v2", "nemotron-nano-12b-v2"),
     ],
 )  # fmt: skip
 def test_models_answer_to_their_hugging_face_ids(shipped: Catalogue, alias: str, name: str) -> None:
     assert shipped.model(alias).name == name
     assert shipped.find(alias).name == name
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("DeepSeek R1 0528", "deepseek-v3"), ("deepseek-r1", "deepseek-v3"), ("GPT-OSS 120B", "gpt-oss-120b"),
+        ("GPT-OSS 20B", "gpt-oss-20b"), ("LLaMA v3.3 70B", "llama-3.1-70b"), ("Llama 3.3 70B", "llama-3.1-70b"),
+        ("LLaMA v4 Maverick", "llama-4-maverick"), ("Llama 4 Maverick", "llama-4-maverick"),
+        ("Llama 4 Scout", "llama-4-scout"), ("Llama 3.1 405B", "llama-3.1-405b"), ("llama3.1-405b", "llama-3.1-405b"),
+        ("Llama 3.1 8B", "llama-3.1-8b"), ("llama3.1-8b", "llama-3.1-8b"), ("llama3.1-8b-edge", "llama-3.1-8b"),
+        ("llama3_1-8b-edge", "llama-3.1-8b"), ("Qwen3 235B A22B", "qwen3-235b-a22b"),
+        ("Qwen3 30B A3B", "qwen3-30b-a3b"), ("bloom-176b", "bloom-176b"), ("mixtral-8x7b", "mixtral-8x7b"),
+        ("llama2-70b", "llama2-70b"), ("llama2-70b-99", "llama2-70b"), ("llama2-70b-99.9", "llama2-70b"),
+        ("llama2-70b-fp8_quark", "llama2-70b"), ("XiaomiMiMo/MiMo-V2-Flash (309B/15B)", "mimo-v2-flash"),
+        ("XiaomiMiMo/MiMo-V2.5 (310B/15B)", "mimo-v2.5"),
+        ("XiaomiMiMo/MiMo-V2.5 (310B/15B; same shape class as MiMo-V2-Flash)", "mimo-v2.5"),
+        ("XiaomiMiMo/MiMo-V2.5-Pro (1.02T/42B)", "mimo-v2.5-pro"),
+    ],
+)  # fmt: skip
+def test_models_answer_to_what_benchmarks_call_them(shipped: Catalogue, alias: str, name: str) -> None:
+    assert shipped.model(alias).name == name
+
+
+@pytest.mark.parametrize("name", ["Hopper (undisclosed)", "(node, undisclosed)"])
+def test_hardware_that_nobody_disclosed_is_not_guessed(shipped: Catalogue, name: str) -> None:
+    with pytest.raises(UserError):
+        shipped.accelerator(name)
+
+
+def test_a_capped_board_differs_in_its_limit_alone(shipped: Catalogue) -> None:
+    capped, h100 = shipped.accelerator("h100-80gb-pcap"), shipped.accelerator("h100")
+    differing = {f for f in h100.fact_fields() if getattr(capped, f) != getattr(h100, f)}
+    assert (differing, capped.tdp_w, capped.confidence_of("tdp_w")) == ({"tdp_w"}, 350, "assumed")
+    assert shipped.engine("vllm", "h100-80gb-pcap").name == "vllm-h100"
 
 
 def test_another_model_is_no_alias(shipped: Catalogue) -> None:
@@ -217,12 +308,34 @@ def test_an_unknown_kind_meets_the_nearest_known_one(shipped: Catalogue) -> None
 
 @pytest.mark.parametrize(
     ("accelerator", "engine"),
-    [("RTX4090", "vllm-rtx-4090"), ("h100", "vllm-hopper"), ("h20", "vllm"), ("a100", "vllm")],
+    [("RTX4090", "vllm-rtx-4090"), ("h100", "vllm-h100"), ("h20", "vllm"), ("l40s", "vllm")],
 )
 def test_the_record_that_lists_the_accelerator_goes_first(shipped: Catalogue, accelerator: str, engine: str) -> None:
     found = shipped.engine("vLLM", accelerator)
     assert found.name == engine
     assert found.generic == (engine == "vllm")
+
+
+@pytest.mark.parametrize(
+    ("precision", "name"),
+    [("fp8", "vllm-h100-fp8"), ("bf16", "vllm-h100-bf16"), ("int8", "vllm-h100"), (None, "vllm-h100")],
+)
+def test_the_record_that_lists_the_precision_goes_first(shipped: Catalogue, precision: str | None, name: str) -> None:
+    assert shipped.engine("vllm", "h100", precision).name == name
+
+
+def test_a_users_engine_for_any_precision_goes_before_a_shipped_one_for_this(tmp_path: Path) -> None:
+    mine = "kind: engine\nname: tuned\nextends: vllm\nsource: my runs\naccelerators: [h100]\n"
+    assert written(tmp_path, tuned=mine).engine("vllm", "h100", "fp8").name == "tuned"
+
+
+def test_a_version_replaces_what_it_says_and_nothing_else(shipped: Catalogue) -> None:
+    record = shipped.engine("trtllm", "h100", "fp8")
+    version, stated = next(iter(record.versions.items()))
+    found = record.of_version(version)
+    assert (found.host_step_us, found.serving) == (stated.host_step_us, stated.serving)
+    assert found.model_copy(update={"host_step_us": record.host_step_us, "serving": record.serving}) == record
+    assert record.of_version("no such version") is record
 
 
 def test_an_engine_record_can_be_asked_for_by_name(shipped: Catalogue) -> None:
@@ -238,7 +351,7 @@ def test_a_users_engine_goes_before_a_shipped_one(tmp_path: Path) -> None:
     only = "kind: engine\nname: only\nextends: vllm\nruntime: other\naccelerators: [b200]\n"
     catalogue = written(tmp_path, tuned=mine, only=only)
     assert catalogue.engine("vllm", "h100").name == "tuned"
-    assert catalogue.engine("vllm", "h200").name == "vllm-hopper"
+    assert catalogue.engine("vllm", "h200").name == "vllm-h200"
     with pytest.raises(UserError, match=r"no coefficients of engine 'other'.*got 'h100'.*allowed: b200"):
         catalogue.engine("other", "h100")
 
@@ -254,11 +367,13 @@ def test_an_accelerator_that_extends_another_keeps_its_coefficients(tmp_path: Pa
 def test_what_a_fitted_engine_inherits_stays_assumed(shipped: Catalogue) -> None:
     fitted = shipped.engine("vllm", "rtx-4090")
     assert fitted.confidence_of("gemm_efficiency") == "fitted"
-    assert fitted.confidence_of("host_step_us") == "assumed"
-    assert "aiconfigurator" not in fitted.source_of("host_step_us")
-    assert "host_step_us" in fitted.assumed_fields()
+    assert fitted.confidence_of("per_sequence_us") == "assumed"
+    assert "aiconfigurator" not in fitted.source_of("per_sequence_us")
+    assert "per_sequence_us" in fitted.assumed_fields()
     assert "gemm_efficiency" not in fitted.assumed_fields()
-    assert set(shipped.engine("vllm", "a100").assumed_fields()) == set(fitted.fact_fields())
+    assert set(shipped.engine("vllm", "l40s").assumed_fields()) == {
+        name for name in fitted.fact_fields() if getattr(fitted, name) is not None
+    }
 
 
 def test_confidence_of_a_part_and_of_the_whole(shipped: Catalogue) -> None:
@@ -297,7 +412,7 @@ def test_a_record_shadows_and_extends_its_namesake(tmp_path: Path) -> None:
     assert mine.source_of("bandwidth_gb_s") == theirs.source
     assert catalogue.origin(mine).endswith("any.yml")
     assert catalogue.names("accelerator") == ACCELERATORS
-    assert catalogue.engine("vllm", "h100").name == "vllm-hopper"
+    assert catalogue.engine("vllm", "h100").name == "vllm-h100"
 
 
 def test_a_new_record_extends_another_without_its_names(tmp_path: Path) -> None:
@@ -329,10 +444,10 @@ def test_extending_oneself_or_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_shadow_leaves_shipped_records_alone(tmp_path: Path) -> None:
-    mine = "kind: engine\nname: vllm\nextends: vllm\nhost_step_us: 1\n"
+    mine = "kind: engine\nname: vllm\nextends: vllm\nper_sequence_us: 1\n"
     catalogue = written(tmp_path, mine=mine)
-    assert catalogue.engine("vllm", "a100").host_step_us == 1
-    assert catalogue.engine("vllm", "rtx-4090").host_step_us == 1300
+    assert catalogue.engine("vllm", "l40s").per_sequence_us == 1
+    assert catalogue.engine("vllm", "rtx-4090").per_sequence_us == 3
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

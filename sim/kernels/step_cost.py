@@ -11,6 +11,7 @@ from policies.compiled import kernel
 STEP_COSTS = np.dtype(
     [
         ("fixed_s", "f8"),  # host and kernel constants of a step
+        ("prefill_s", "f8"),  # constants of a step that holds prefill, on top
         ("per_sequence_s", "f8"),
         ("attend_s", "f8"),  # per (query token, context token) pair of a prefill, full-attention layers
         ("attend_window_s", "f8"),
@@ -73,6 +74,7 @@ def step_cost(
     memory = costs.read_s * reads + costs.read_window_s * reads_window
     seconds = (
         costs.fixed_s
+        + (costs.prefill_s if prefill_tokens > 0 else 0.0)
         + costs.per_sequence_s * sequences
         + token_s[tokens]
         + emit_s[emitting]

@@ -1,0 +1,1 @@
+"""Holding the latency model against published measurements: fits, predictions, errors."""

@@ -1,0 +1,109 @@
+"""The shipped serving measurements: which of them coefficients are fitted to, and what a fit is worth without a model.
+
+python -m sim.calibration.serving_held_out          fit again, write the engine records, print errors
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from profiles import Catalogue
+from profiles.files import DATA
+from sim.calibration.closed_loop import cases_of
+from sim.calibration.serving_fit import ServingFit, fit_serving
+from sim.calibration.serving_inputs import Served, UncoveredError, served
+from sim.calibration.serving_records import FittedRows, engine_records, write_records
+from sim.calibration.tables import Table, read_table
+from sim.numbers import Floats
+
+__all__ = ["SERVING_FACTS", "errors_of", "fitting_rows", "leave_one_model_out", "main"]
+
+SERVING_FACTS = DATA / "measurements" / "serving.csv"
+_STEPS, _STEPS_AGAIN = 30, 10  # of a fit, and of one that starts from its result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The rows that are fitted, and how many were left out, by reason."""
+
+    data: FittedRows
+    left_out: Mapping[str, int]
+
+
+def fitting_rows(table: Table, catalogue: Catalogue) -> Selection:
+    """The rows of a serving table that coefficients can be fitted to."""
+    rows: list[Served] = []
+    measured: list[tuple[float, float]] = []
+    sources: list[str] = []
+    left_out: Counter[str] = Counter()
+    for inputs, cells, source in zip(table.inputs, table.measured, table.sources, strict=True):
+        if not cells:
+            continue
+        try:
+            row = served(inputs, catalogue)
+        except UncoveredError as reason:
+            left_out[str(reason)] += 1
+            continue
+        if row.tokens_per_step > 1.0:
+            left_out["speculative decoding: accepted lengths are not part of the inputs"] += 1
+        elif float(cases_of([row]).room[0]) < 1.0:
+            left_out["the stated accelerators cannot hold the weights"] += 1
+        else:
+            rows.append(row)
+            measured.append((cells.get("tpot_ms", np.nan) / 1e3, cells.get("ttft_ms", np.nan) / 1e3))
+            sources.append(source)
+    tpot, ttft = np.array(measured).T
+    return Selection(data=FittedRows(rows=rows, tpot_s=tpot, ttft_s=ttft, sources=sources), left_out=left_out)
+
+
+def leave_one_model_out(data: FittedRows, fit: ServingFit) -> tuple[Floats, Floats]:
+    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its model."""
+    models = np.array([row.deployment.model.name for row in data.rows])
+    tpot, ttft = np.empty(len(models)), np.empty(len(models))
+    for number, model in enumerate(names := sorted(set(models)), start=1):
+        print(f"  without {model} ({number} of {len(names)})", file=sys.stderr)
+        own, others = np.flatnonzero(models == model).tolist(), np.flatnonzero(models != model).tolist()
+        again = fit_serving(
+            [data.rows[i] for i in others],
+            data.tpot_s[others],
+            data.ttft_s[others],
+            start=fit.effects,
+            most_steps=_STEPS_AGAIN,
+        )
+        tpot[own], ttft[own] = again.predict([data.rows[i] for i in own])
+    return tpot, ttft
+
+
+def errors_of(predicted: Floats, measured: Floats) -> tuple[float, float]:
+    """Median and 90th percentile of the absolute error, as shares of what was measured."""
+    known = np.isfinite(measured)
+    error = np.abs(predicted[known] / measured[known] - 1.0)
+    return float(np.median(error)), float(np.quantile(error, 0.9))
+
+
+def main() -> None:
+    """Fit the shipped measurements, write the records beside the others, print how wrong they are."""
+    catalogue = Catalogue()
+    chosen = fitting_rows(read_table(SERVING_FACTS), catalogue)
+    data = chosen.data
+    fit = fit_serving(data.rows, data.tpot_s, data.ttft_s, most_steps=_STEPS)
+    folder: Path = DATA / "engines"
+    written = write_records(engine_records(fit, data), folder)
+    print(f"{len(data.rows)} rows fitted; left out: {dict(chosen.left_out)}; {len(written)} engine records written")
+    for label, (tpot, ttft) in {
+        "in sample": fit.predict(data.rows),
+        "leave one model out": leave_one_model_out(data, fit),
+    }.items():
+        for metric, predicted, measured in (("TPOT", tpot, data.tpot_s), ("TTFT", ttft, data.ttft_s)):
+            middle, band = errors_of(predicted, measured)
+            print(f"{label}, {metric}: median {middle:.1%}, 90 % of rows within {band:.1%}")
+
+
+if __name__ == "__main__":
+    main()
