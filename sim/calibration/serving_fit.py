@@ -54,7 +54,7 @@ PRIORS: Mapping[str, Prior] = {
     "collective_efficiency": Prior(0.5, 1.0, 0.95),
     "request_ms": Prior(30.0, 2.0),
     "burst_share": Prior(0.15, 2.0, 0.6),
-    "slot_share": Prior(0.05, 3.0),
+    "slot_share": Prior(0.02, 4.0),
 }
 FIXED: Mapping[str, float] = {  # what serving measurements cannot tell apart
     "mixed_query_tile_rows": 1.0,
