@@ -195,6 +195,16 @@ def test_area_in_bins_is_the_overlap() -> None:
 # -- invariants ------------------------------------------------------------------------------------------------
 
 
+def test_a_run_that_ends_at_once_breaks_no_law() -> None:
+    for ends_s in (5e-324, 1e-94, 1e-13, 1e-9, 1e-3):
+        engine = EngineSettings(kv_blocks=64, max_num_seqs=4, max_num_batched_tokens=64)
+        plan = PoolPlan(settings=PoolSettings(name="p", engine=engine), costs=step_costs(fixed_s=ends_s))
+        plane = DataPlane(workload_of([{"arrival_s": 0.0}]), [plan])
+        World(plane).run_to_end([])
+        outcome = Outcome(scenario={}, seed=0, plane=plane, pools=(FACTS,), slo=Slo(ttft_s=1.0))
+        assert not [finding for finding in check_invariants(outcome) if not finding["holds"]], ends_s
+
+
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(scenarios())
 def test_invariants_hold(scenario: Scenario) -> None:

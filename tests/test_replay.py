@@ -167,7 +167,7 @@ def test_a_bad_meta_is_refused(tmp_path: Path, meta: Any, message: str) -> None:
 def test_missing_files_are_refused_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"cannot read .*meta.json.*give a folder that holds"):
         load_run(tmp_path)
-    for arguments in ([], ["--run", "a", "--scheduling", "b"], ["--scheduling", "b", "--accelerator", "h100"]):
+    for arguments in (["x.csv", "--run", "a"], ["--run", "a", "--scheduling", "b"], ["--scheduling", "b", "--accelerator", "h100"]):
         answer = CliRunner().invoke(cli.app, ["validate", *arguments])
         assert isinstance(answer.exception, UserError)
 

@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,14 +17,15 @@ from profiles.files import DATA
 from sim.calibration.closed_loop import cases_of
 from sim.calibration.serving_fit import ServingFit, fit_serving
 from sim.calibration.serving_inputs import Served, UncoveredError, served
-from sim.calibration.serving_records import FittedRows, engine_records, write_records
-from sim.calibration.tables import Table, read_table
+from sim.calibration.serving_records import FittedRows
+from sim.calibration.tables import Table
 from sim.numbers import Floats
 
-__all__ = ["SERVING_FACTS", "errors_of", "fitting_rows", "leave_one_model_out", "main"]
+__all__ = ["SERVING_FACTS", "STEPS", "Selection", "errors_of", "fitting_rows", "leave_one_model_out"]
 
 SERVING_FACTS = DATA / "measurements" / "serving.csv"
-_STEPS, _STEPS_AGAIN = 30, 10  # of a fit, and of one that starts from its result
+STEPS = 30  # of a fit
+_STEPS_AGAIN = 10  # of one that starts from its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +85,3 @@ def errors_of(predicted: Floats, measured: Floats) -> tuple[float, float]:
     known = np.isfinite(measured)
     error = np.abs(predicted[known] / measured[known] - 1.0)
     return float(np.median(error)), float(np.quantile(error, 0.9))
-
-
-def main() -> None:
-    """Fit the shipped measurements, write the records beside the others, print how wrong they are."""
-    catalogue = Catalogue()
-    chosen = fitting_rows(read_table(SERVING_FACTS), catalogue)
-    data = chosen.data
-    fit = fit_serving(data.rows, data.tpot_s, data.ttft_s, most_steps=_STEPS)
-    folder: Path = DATA / "engines"
-    written = write_records(engine_records(fit, data), folder)
-    print(f"{len(data.rows)} rows fitted; left out: {dict(chosen.left_out)}; {len(written)} engine records written")
-    for label, (tpot, ttft) in {
-        "in sample": fit.predict(data.rows),
-        "leave one model out": leave_one_model_out(data, fit),
-    }.items():
-        for metric, predicted, measured in (("TPOT", tpot, data.tpot_s), ("TTFT", ttft, data.ttft_s)):
-            middle, band = errors_of(predicted, measured)
-            print(f"{label}, {metric}: median {middle:.1%}, 90 % of rows within {band:.1%}")
-
-
-if __name__ == "__main__":
-    main()

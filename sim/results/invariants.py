@@ -52,6 +52,7 @@ def _flow(run: Run) -> Finding:
     return missing == 0, f"{count:,} arrived = {parts_of} + {missing:,} in flight"
 
 
+_SHORTEST_S = 1e-12  # of a run whose timeline means anything
 _STATES = {"completed": COMPLETED, "rejected": REJECTED, "abandoned": ABANDONED, "failed": FAILED}
 
 
@@ -116,8 +117,8 @@ def _busy(run: Run) -> Finding:
 
 def _little(run: Run) -> Finding:
     r, span_s = run.plane.requests, span_of(run.plane.requests)
-    if span_s == 0.0:
-        return True, "nothing took any time"
+    if span_s < _SHORTEST_S:
+        return True, "nothing took any time that a timeline could show"
     timeline = run.timeline
     number = float((timeline.in_system * timeline.width_s).sum()) / span_s
     law = len(r) / span_s * float((r["finish"] - r["arrival"]).mean())
