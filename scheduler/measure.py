@@ -3,9 +3,9 @@
     measured = measure(path, gguf, threads=1)
     measured.timings          what `sim.calibration.local_fit` fits
 
-Every configuration is timed once a round, round after round, and the median of its rounds counts: what other programs
-do meanwhile hits all of them alike. Prompts are never cached. One thread is the default: two on a machine of two cores
-collapse as soon as anything else runs.
+Every configuration is timed once a round, round after round while the time allowed lasts, and the fastest of its rounds
+counts: other programs only ever slow it down. Prompts are never cached. One thread is the default: two on a machine of
+two cores collapse as soon as anything else runs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,7 @@ __all__ = ["DECODE_PLAN", "FULL_PLAN", "QUICK_PLAN", "Measured", "Plan", "measur
 Progress = Callable[[int, int], None]
 
 _PROBE_TOKENS = 16
-_NOISY = 0.3  # spread of repetitions from which the machine counts as busy
+_NOISY = 0.2  # spread of repetitions from which the machine counts as busy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,13 @@ class Plan:
     column_prompt: int = 64
     answer_steps: int = 32
     rounds: int = 3
+    most_rounds: int = 7
+    """As many as the time allowed holds, from `rounds` on."""
+
+    @property
+    def samples(self) -> int:
+        """Of one round."""
+        return 2 * len(self.all_lengths) + len(self.columns) + len(self.all_batches)
 
     @property
     def all_lengths(self) -> tuple[int, ...]:
@@ -64,7 +72,7 @@ FULL_PLAN = Plan(
 )  # fmt: skip
 QUICK_PLAN = Plan(
     lengths=(16, 64), held_out_lengths=(32,), batches=(1, 2, 4), held_out_batches=(3,), columns=(1, 2),
-    batch_prompt=8, column_prompt=16, answer_steps=8, rounds=1,
+    batch_prompt=8, column_prompt=16, answer_steps=8, rounds=1, most_rounds=1,
 )  # fmt: skip
 DECODE_PLAN = Plan(lengths=(32, 256, 768), held_out_lengths=(), batches=(), held_out_batches=(), columns=())
 """Of a second model, against which the first one's constants are held."""
@@ -96,23 +104,14 @@ def measure(
     """
     if threads < 1:
         raise UserError("threads must be at least 1", got=threads)
-    seen: dict[tuple[Kind, int, int], list[tuple[float, float]]] = {}
     with LlamaCpp(path, threads=threads) as engine:
-        runtime = engine.version
         plan, notes = _affordable(_within(plan, gguf), engine, budget_s)
-        total = plan.rounds * (len(plan.all_lengths) + len(plan.all_batches) + len(plan.columns))
-        done = 0
-        for turn in range(plan.rounds):
-            for key, context, seconds in _round(engine, plan, turn):
-                seen.setdefault(key, []).append((context, seconds))
-                if key[0] != "decode":  # an answer belongs to the prompt that was counted
-                    done += 1
-                    progress(done, total)
-    timings = tuple(_timing(key, found, plan) for key, found in seen.items())
-    noisy = [timing for timing in timings if timing.spread > _NOISY]
+        timings = tuple(_timing(found, plan) for found in _rounds(engine, plan, budget_s, progress))
+        runtime = engine.version
+    noisy = sum(timing.spread > _NOISY for timing in timings)
     if noisy:
-        share = f"{len(noisy)} of {len(timings)} timings"
-        notes.append(f"{share} vary by more than {_NOISY:.0%} between rounds: the machine was busy")
+        busy = f"took {_NOISY:.0%} longer in half of the rounds than in the fastest: the machine was busy"
+        notes.append(f"{noisy} of {len(timings)} timings {busy}")
     return Measured(timings=timings, memory_gb_s=memory_gb_s(), runtime=runtime, threads=threads, notes=tuple(notes))
 
 
@@ -127,35 +126,64 @@ def memory_gb_s(repeats: int = 7) -> float:
     return data.nbytes / best / 1e9
 
 
-Sample = tuple[tuple[Kind, int, int], float, float]
-"""What was timed (kind, prompt tokens, sequences), its mean context, seconds."""
+class _Sample(NamedTuple):
+    """What was timed once: `context` is the mean of the step, `asked` the length of the prompt."""
+
+    kind: Kind
+    asked: int
+    sequences: int
+    context: float
+    seconds: float
 
 
-def _round(engine: LlamaCpp, plan: Plan, turn: int) -> Iterator[Sample]:
+def _rounds(engine: LlamaCpp, plan: Plan, budget_s: float, progress: Progress) -> list[list[_Sample]]:
+    """Samples of each configuration, one of every round that was made."""
+    seen: list[list[_Sample]] = []
+    began = time.monotonic()
+    for turn in range(plan.most_rounds):
+        if turn >= plan.rounds and (time.monotonic() - began) * (turn + 1) / turn > budget_s:
+            break
+        for number, sample in enumerate(_round(engine, plan, turn)):
+            if turn == 0:
+                seen.append([])
+            seen[number].append(sample)
+            progress(sum(map(len, seen)), plan.most_rounds * plan.samples)
+    made = sum(map(len, seen))
+    progress(made, made)
+    return seen
+
+
+def _round(engine: LlamaCpp, plan: Plan, turn: int) -> Iterator[_Sample]:
+    """Every configuration once, always in the same order."""
     steps = plan.answer_steps
     engine.start(context=plan.all_lengths[-1] + steps)
     for length in plan.all_lengths:
         found = engine.ask(prompt=length, steps=steps, seed=turn)
-        yield ("prefill", length, 1), float(length), found.prompt_s
-        yield ("decode", length, 1), length + steps / 2, found.step_s
+        yield _Sample("prefill", length, 1, float(length), found.prompt_s)
+        yield _Sample("decode", length, 1, length + steps / 2, found.step_s)
+    prompt = plan.column_prompt
     for columns in plan.columns:
-        prompt = plan.column_prompt
         engine.start(context=prompt, micro_batch=columns)
         found = engine.ask(prompt=prompt, steps=1, seed=turn)
-        yield ("layers", prompt, columns), (prompt + 1) / 2, found.prompt_s * columns / prompt
+        yield _Sample("layers", prompt, columns, (prompt + 1) / 2, found.prompt_s * columns / prompt)
+    prompt = plan.batch_prompt
     for sequences in plan.all_batches:
-        prompt = plan.batch_prompt
         engine.start(context=prompt + steps, sequences=sequences)
         found = engine.ask(prompt=prompt, steps=steps, sequences=sequences, seed=turn)
-        yield ("batch", prompt, sequences), prompt + steps / 2, found.step_s
+        yield _Sample("batch", prompt, sequences, prompt + steps / 2, found.step_s)
 
 
-def _timing(key: tuple[Kind, int, int], found: list[tuple[float, float]], plan: Plan) -> Timing:
-    kind, tokens, sequences = key
-    seconds = [one for _, one in found]
+def _timing(found: list[_Sample], plan: Plan) -> Timing:
+    kind, asked, sequences, context, _ = found[0]
     lengths = plan.held_out_lengths if kind in ("prefill", "decode") else ()
-    held_out = tokens in lengths or (kind == "batch" and sequences in plan.held_out_batches)
-    return Timing(kind, found[0][0], sequences, median(seconds), held_out, max(seconds) / min(seconds) - 1.0)
+    held_out = asked in lengths or (kind == "batch" and sequences in plan.held_out_batches)
+    seconds = [sample.seconds for sample in found]
+    return Timing(kind, context, sequences, min(seconds), held_out, _spread(seconds))
+
+
+def _spread(seconds: list[float]) -> float:
+    """How far the median lies above the fastest, as a share."""
+    return median(seconds) / min(seconds) - 1.0
 
 
 def _within(plan: Plan, gguf: GgufModel) -> Plan:

@@ -82,7 +82,8 @@ class LlamaCpp:
     def ask(self, *, prompt: int, steps: int, sequences: int = 1, seed: int = 0) -> Answer:
         """Times of prompts of so many tokens, answered together with `steps` + 1 tokens each, nothing cached.
 
-        With one thread, what other programs took of the time is left out: wall time x the process's share of a core.
+        With one thread, what other programs took of the time is left out: wall time x the process's share of a core,
+        for the prompts and for the answers.
         """
         self._send("ask", {"prompt": prompt, "steps": steps, "sequences": sequences, "seed": seed})
         return Answer(*self._reply("answering"))
@@ -161,13 +162,46 @@ def _timed(server: Any, threads: int, *, prompt: int, steps: int, sequences: int
         [_FIRST_TOKEN_ID + (seed * 97 + one * 31 + 7 * k) % _TOKEN_IDS for k in range(prompt)]
         for one in range(sequences)
     ]
-    wall, cpu = time.perf_counter(), time.process_time()
-    answer = server.handle_completions(
+    clocks = _Clocks()
+    server.handle_completions(
         {"prompt": prompts, "n_predict": steps + 1, "cache_prompt": False, "ignore_eos": True, "temperature": 0.0}
+        | {"stream": True},
+        clocks.heard,
     )
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    if not isinstance(answer, dict) or "timings" not in answer:
-        raise RuntimeError(str(answer)[:200])
-    share = min(1.0, cpu / wall) if threads == 1 else 1.0
-    found = answer["timings"]
-    return found["prompt_ms"] * 1e-3 * share, found["predicted_ms"] * 1e-3 / steps * share
+    if clocks.timings is None:
+        raise RuntimeError(f"no answer: {clocks.last}"[:200])
+    shares = clocks.shares() if threads == 1 else (1.0, 1.0)
+    found = clocks.timings
+    return found["prompt_ms"] * 1e-3 * shares[0], found["predicted_ms"] * 1e-3 / steps * shares[1]
+
+
+class _Clocks:
+    """Wall and processor seconds at the start of an answer, at its first token and at its last."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] | None = None
+        self.last: Any = None
+        self._start = self._end = self._now()
+        self._first: tuple[float, float] | None = None
+
+    def heard(self, chunk: Any) -> None:
+        """Called with every piece of an answer as it is made."""
+        self.last = chunk
+        if isinstance(chunk, dict) and "choices" in chunk:
+            self._end = self._now()
+            self._first = self._first or self._end
+            self.timings = chunk.get("timings", self.timings)
+
+    def shares(self) -> tuple[float, float]:
+        """The shares of a core that the process had until the first token, and from there to the last."""
+        first = self._first or self._end
+        return _share(self._start, first), _share(first, self._end)
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+
+def _share(begin: tuple[float, float], end: tuple[float, float]) -> float:
+    wall, cpu = end[0] - begin[0], end[1] - begin[1]
+    return min(1.0, cpu / wall) if wall > 0.0 else 1.0

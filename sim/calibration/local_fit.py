@@ -51,7 +51,7 @@ class Timing(NamedTuple):
     held_out: bool = False
     """Left out of the fit, to see how it does."""
     spread: float = 0.0
-    """Largest over smallest of its repetitions, less 1."""
+    """How far the median of its repetitions lies above the one that counts, as a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
