@@ -38,6 +38,11 @@ _RUNNING = {"decode", "lm-arena-chat", "gpqa"}  # scenarios whose batch is the m
 # Mean tokens of the prompts of published prompt sets, where rows do not state them; a guess for any other.
 _PROMPT_TOKENS = {"lm-arena-chat": 150.0, "gpqa": 300.0}
 _UNSTATED_TOKENS = 1000.0
+# Beyond these a row is not believed: no server and no model is that large.
+_MOST = {"active_b": 1e5, "total_b": 1e5, "n_gpus": 1e5, "isl": 1e7, "osl": 1e7, "concurrency_or_batch": 1e6}
+_LEAST_SIZE_B = 1e-3  # 1e9 parameters
+_MOST_RANKS = 4096  # of each kind of parallelism
+_ACCEPTED = (1.0, 32.0)  # tokens a step of speculative decoding
 
 
 class UncoveredError(Exception):
@@ -117,12 +122,14 @@ def _model(row: Row, catalogue: Catalogue, assumed: list[str]) -> Model:
             return catalogue.model(spelling)
         except UserError:
             continue
-    total, active = _number(row.get("total_b", "")), _number(row.get("active_b", ""))
+    total, active = _stated(row, "total_b"), _stated(row, "active_b")
     if total is None and active is None:
         raise UncoveredError("unknown model without parameters")
     assumed.append(f"{name}: a generic architecture of its size")
     size = total if total is not None else active
     assert size is not None
+    if min(size, active or size) < _LEAST_SIZE_B:
+        raise UncoveredError("parameters that make no model")
     try:
         return generic_model(name or "unnamed", size, active)
     except UserError:
@@ -167,13 +174,13 @@ def _in_flight(row: Row, parallel: _Parallel) -> float:
     text = row["concurrency_or_batch"].strip().lower()
     per_rank = "per dp rank" in text
     count = _number(text.split()[0] if text else "")
-    if count is None:
+    if count is None or count > _MOST["concurrency_or_batch"]:
         raise UncoveredError("load that is no number of requests")
     return max(1.0, count if per_rank else count / parallel.data)
 
 
 def _tokens(row: Row, column: str, assumed: list[str]) -> float:
-    stated = _number(row.get(column, ""))
+    stated = _stated(row, column)
     if stated is not None:
         return stated
     scenario = row.get("scenario", "").strip().lower()
@@ -185,8 +192,8 @@ def _tokens(row: Row, column: str, assumed: list[str]) -> float:
 def _parallel(row: Row, model: Model, assumed: list[str]) -> _Parallel:
     """`tp4pp1dp1ep4`, `TP1EP8DP1`, `tp8 dp2`, `TP1PP4x4`, or nothing: one replica over all accelerators."""
     text = row.get("parallel", "").lower()
-    gpus = max(1, int(_number(row.get("n_gpus", "")) or 1))
-    found = {key: int(value) for key, value in re.findall(r"(tp|pp|dp|ep)(\d+)", text)}
+    gpus = max(1, int(_stated(row, "n_gpus") or 1))
+    found = {key: _ranks(digits) for key, digits in re.findall(r"(tp|pp|dp|ep)(\d+)", text)}
     tensor, pipeline = max(1, found.get("tp", 1)), max(1, found.get("pp", 1))
     data, expert = max(1, found.get("dp", 1)), max(1, found.get("ep", 1))
     if not found:
@@ -206,6 +213,13 @@ def _parallel(row: Row, model: Model, assumed: list[str]) -> _Parallel:
     return _Parallel(tensor, pipeline, data, expert)
 
 
+def _ranks(digits: str) -> int:
+    ranks = float(digits)  # takes any number of digits
+    if ranks > _MOST_RANKS:
+        raise UncoveredError("parallelism over more accelerators than a server has")
+    return int(ranks)
+
+
 def _speculation(engine: str, catalogue: Catalogue, assumed: list[str]) -> tuple[float, float]:
     """Tokens a step, and the cost of a step by that of a plain one."""
     lowered = engine.lower()
@@ -214,8 +228,18 @@ def _speculation(engine: str, catalogue: Catalogue, assumed: list[str]) -> tuple
     technique = catalogue.technique("mtp")
     stated = re.search(r"accept(?:_len)?\s*=?\s*(\d+(?:\.\d+)?)", lowered)
     tokens = float(stated.group(1)) if stated else technique.tokens_per_step
+    if not _ACCEPTED[0] <= tokens <= _ACCEPTED[1]:
+        raise UncoveredError("speculative decoding with a number of tokens a step that no draft has")
     assumed.append(f"speculative decoding with {tokens:.2f} tokens a step at {technique.verify_cost} times its cost")
     return tokens, technique.verify_cost
+
+
+def _stated(row: Row, column: str) -> float | None:
+    """The number of a column; None for one that is left open. Raises `UncoveredError` for one beyond belief."""
+    value = _number(row.get(column, ""))
+    if value is not None and value > _MOST[column]:
+        raise UncoveredError(f"{column} larger than any server's")
+    return value
 
 
 def _number(text: str) -> float | None:
