@@ -30,6 +30,7 @@ from sim.near import near_of
 from tests.gguf_files import LLAMA, write_gguf
 
 CATALOGUE = Catalogue()
+SMOLLM2 = "smollm2-135m-instruct"
 SMALL, WINDOWED = CATALOGUE.model("qwen3-0.6b"), CATALOGUE.model("gemma3-1b")
 TRUTH = Decode(
     base_ms=0.0, bandwidth_gb_s=10.0, head_precision="int8", layer_ms=0.05, head_bandwidth_gb_s=16.0, attention_ns=30.0,
@@ -436,13 +437,24 @@ def test_a_file_that_the_runtime_cannot_run(tmp_path: Path) -> None:
         measure(path, describe(read_header(path), "a"), threads=0)
 
 
-@pytest.fixture
-def smollm2() -> ModelStore:
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with SmolLM2: the user's, or a new one that it was pulled into."""
     needs_runtime()
     store = ModelStore()
-    if "smollm2-135m-instruct" not in store.names():
-        pytest.skip("no model to time: nearfar models pull smollm2-135m-instruct")
-    return store
+    if SMOLLM2 not in store.names():
+        store = ModelStore(tmp_path_factory.mktemp("models"))
+        try:
+            store.pull(SMOLLM2)
+        except UserError as error:
+            pytest.skip(f"no model to time: {error}")
+    return store.folder
+
+
+@pytest.fixture
+def smollm2(pulled: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
+    monkeypatch.setenv("NEARFAR_MODELS_DIR", str(pulled))
+    return ModelStore()
 
 
 def test_a_real_model_is_timed(smollm2: ModelStore, tmp_path: Path) -> None:
