@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,8 @@ class Validation:
                     lines.writerow((cell.table, *line) if several else line)
             part.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                path.with_suffix(".part").unlink(missing_ok=True)
             raise UserError("cannot write the rows", got=str(error), next_step="give another --out") from None
         return path
 

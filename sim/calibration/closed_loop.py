@@ -113,7 +113,8 @@ def _with_prefill(rates: Rates, case: Case, others: Number) -> tuple[Number, Num
     prompts = np.where(case.static > 0.0, case.in_flight, 1.0)
     mixed = step_terms(rates, _shape(case, others, context, prompts=prompts)).seconds
     alone = step_terms(rates, _shape(case, others, context, prompts=0.0)).seconds
-    return mixed, np.where(others > 0.0, mixed - alone, mixed)
+    # A prompt adds something, though beside it each decode's tile of attention may be charged less than alone.
+    return mixed, np.where(others > 0.0, np.maximum(mixed - alone, 0.0), mixed)
 
 
 def _shape(case: Case, decodes: Number, context: Number, *, prompts: Number) -> SimpleNamespace:

@@ -125,13 +125,14 @@ def _model(row: Row, catalogue: Catalogue, assumed: list[str]) -> Model:
     total, active = _stated(row, "total_b"), _stated(row, "active_b")
     if total is None and active is None:
         raise UncoveredError("unknown model without parameters")
+    name = name or "unnamed"
     assumed.append(f"{name}: a generic architecture of its size")
     size = total if total is not None else active
     assert size is not None
     if min(size, active or size) < _LEAST_SIZE_B:
         raise UncoveredError("parameters that make no model")
     try:
-        return generic_model(name or "unnamed", size, active)
+        return generic_model(name, size, active)
     except UserError:
         raise UncoveredError("parameters that make no model") from None
 
