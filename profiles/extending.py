@@ -9,20 +9,25 @@ from .record import Record
 
 __all__ = ["extend", "merged"]
 
+_PLACE = frozenset({"runtime", "accelerators", "precisions"})  # of an engine record: what it is for, no fact
+_OF_ITSELF = frozenset({"fit"})  # how well a record's own figures do
+
 
 def extend(base: Mapping[str, Any], change: Mapping[str, Any], *, same_name: bool) -> dict[str, Any]:
     """A record's raw mapping on top of the one that it extends.
 
     Mappings merge key by key; lists and scalars are replaced. Aliases come along only when a record shadows
-    its own namesake, notes never do. A field that is not given again keeps the source and the confidence that
-    it had below: a fitted record on an assumed one does not make the inherited figures fitted.
+    its own namesake; notes, and how well a fit did, never do. A field that is not given again keeps the source
+    and the confidence that it had below: a fitted record on an assumed one does not make the inherited figures
+    fitted.
     """
-    facts = merged(_facts(base), _facts(change))
+    below = {key: value for key, value in _facts(base).items() if key not in _OF_ITSELF}
+    facts = merged(below, _facts(change))
     described = {"kind": base.get("kind"), "source": base.get("source"), "confidence": base.get("confidence")}
     if same_name and "aliases" in base:
         described["aliases"] = base["aliases"]
     described |= {key: value for key, value in change.items() if key in Record.IDENTITY}
-    inherited = _inherited(base, _facts(base), _facts(change), "")
+    inherited = _inherited(base, below, _facts(change), "")
     own = change.get("provenance")
     described["provenance"] = {**inherited, **own} if isinstance(own, Mapping) else own or inherited
     return {key: value for key, value in described.items() if value is not None} | facts
@@ -51,7 +56,7 @@ def _inherited(
     for key, value in facts.items():
         path = f"{prefix}{key}"
         if key not in change:
-            if path.split(".")[0] not in {"runtime", "accelerators"}:
+            if path.split(".")[0] not in _PLACE:
                 kept[path] = _entry_for(path, known, base)
                 kept |= {name: entry for name, entry in known.items() if name.startswith(f"{path}.")}
         elif isinstance(value, Mapping) and isinstance(change[key], Mapping):

@@ -27,11 +27,11 @@ class FittedTimes(Facts):
     points: CountOrZero
     """Measured cells that they were fitted to; 0: nothing of its own, the general level alone."""
     error: NonNegative | None = None
-    """Median of |predicted / measured - 1| over those cells."""
+    """Median of |predicted / measured - 1| over all its cells, those left out of the fit included."""
     held_out_error: NonNegative | None = None
     """The same when every model is predicted from the others' rows only."""
     band: NonNegative | None = None
-    """|predicted / measured - 1| that nine in ten held-out cells stay under."""
+    """|predicted / measured - 1| that nine in ten cells stay under, every model predicted in that way."""
     coefficients: Factors
     """The terms of the time by name: values at the general level, factors on them for a runtime."""
     by_soc: Factors

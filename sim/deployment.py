@@ -15,12 +15,12 @@ from profiles import (
     Dtype,
     EngineCoefficients,
     Model,
-    Record,
     UserError,
     did_you_mean,
-    parse,
     weakest,
 )
+from sim.changed_facts import CHANGED, changed
+from sim.parallelism import check_parallel
 
 __all__ = ["Deployment", "Memory", "PRECISIONS", "deploy"]
 
@@ -35,6 +35,7 @@ PRECISIONS: dict[Dtype, tuple[Dtype, ...]] = {
 }
 _EXPERTS_ONLY: frozenset[Dtype] = frozenset({"fp4", "int4"})
 _HEAD_BYTES = 2.0  # head and embedding stay in 16 bits whatever the layers are
+_MOST_BLOCKS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +50,15 @@ class Memory:
     kv_per_token: float
 
     def kv_blocks(self, *, utilization: float, max_num_seqs: int, block_size: int) -> int:
-        """KV blocks left at a share of the memory; 0 or less when the model does not fit."""
+        """KV blocks left at a share of the memory; 0 or less when the model does not fit.
+
+        As many as can be counted where the cache does not grow with the context.
+        """
         held = self.weights + self.overhead + self.activations + max_num_seqs * self.fixed_kv_per_sequence
-        return min(2**31 - 1, int((self.total * utilization - held) // (self.kv_per_token * block_size)))
+        left = self.total * utilization - held
+        if self.kv_per_token == 0.0:
+            return _MOST_BLOCKS if left >= 0.0 else 0
+        return min(_MOST_BLOCKS, int(left // (self.kv_per_token * block_size)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,11 @@ class Deployment:
         return self.half if self.precision in _EXPERTS_ONLY and self.model.ffn.moe is not None else self.precision
 
     @property
+    def dense_math(self) -> Dtype:
+        """The type that those multiply in."""
+        return self.math if self.dense_precision == self.precision else self.half
+
+    @property
     def dense_weight_bytes_per_value(self) -> float:
         """Bytes of one of those."""
         return BYTES_PER_VALUE[self.dense_precision]
@@ -166,13 +178,28 @@ class Deployment:
 
     @property
     def confidence(self) -> Confidence:
-        """The weakest of the facts that a latency rests on."""
+        """The weakest of the facts that a latency rests on.
+
+        Coefficients that were fitted to other accelerators or precisions than these are interpolated, not fitted.
+        """
         facts = [self.accelerator.confidence_of(f) for f in ("bandwidth_gb_s", "peak_tflops")]
         facts += [self.model.confidence_of(f) for f in ("layers", "hidden_size", "attention", "ffn")]
         facts.append(self.engine.confidence)
+        facts += [entry.confidence for entry in self.engine.provenance.values() if entry.source == CHANGED]
+        if self._never_fitted_to:
+            facts.append("interpolated")
         if self.tensor_parallel > 1:
             facts.append(self.accelerator.confidence_of("link.bandwidth_gb_s"))
         return weakest(facts)
+
+    @property
+    def _never_fitted_to(self) -> str:
+        """What of this deployment the engine's serving measurements lack, in words; empty for nothing."""
+        if self.engine.fit is None:
+            return ""
+        lacks = [f"on {self.accelerator.name}"] if self.accelerator.name not in self.engine.accelerators else []
+        lacks += [f"at {self.precision}"] if self.precision not in self.engine.precisions else []
+        return " ".join(lacks)
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -187,6 +214,8 @@ class Deployment:
             names.append(f"engine {self.engine.name}: all step-time coefficients")
         else:
             names += [f"engine {self.engine.name}: {field}" for field in fields]
+        if self._never_fitted_to:
+            names.append(f"engine {self.engine.name}: fitted to no measurement {self._never_fitted_to}")
         if self.math != PRECISIONS[self.precision][0]:
             names.append(f"{self.precision} weights are multiplied in {self.math}")
         if self.dense_precision != self.precision:
@@ -231,8 +260,9 @@ def deploy(
             got=sorted(device.peak_tflops),
             allowed="bf16 or fp16 in peak_tflops",
         )
-    _check_parallel(found, device, tensor_parallel, pipeline_parallel, expert_parallel and data_parallel == 1)
-    _check_data_parallel(found, device, data_parallel, expert_parallel)
+    check_parallel(
+        found, device, tensor=tensor_parallel, pipeline=pipeline_parallel, data=data_parallel, expert=expert_parallel
+    )
     return Deployment(
         model=found,
         accelerator=device,
@@ -246,83 +276,8 @@ def deploy(
     )
 
 
-def changed(
-    records: tuple[Model, Accelerator, EngineCoefficients], changes: Mapping[str, Any]
-) -> tuple[Model, Accelerator, EngineCoefficients]:
-    """The records with some facts changed, validated again; what was changed is assumed."""
-    by_kind: dict[str, dict[str, Any]] = {record.kind: record.model_dump(mode="json") for record in records}
-    for path, value in changes.items():
-        kind, *inner, last = path.split(".") if "." in path else (path, "")
-        if kind not in by_kind or not last:
-            raise UserError(
-                "no such fact to change", got=path, allowed="accelerator.FIELD, model.FIELD or engine.FIELD"
-            )
-        here: Any = by_kind[kind]
-        for part in inner:
-            here = here.get(part) if isinstance(here, dict) else None
-        if not isinstance(here, dict):
-            raise UserError("no such fact to change", got=path, next_step=f"see: nearfar profiles schema {kind}")
-        here[last] = value
-        field = ".".join((*inner, last))
-        if field in by_kind[kind]["provenance"] or field.split(".")[0] in type(_of(records, kind)).model_fields:
-            by_kind[kind]["provenance"][field] = {"source": "changed by the caller", "confidence": "assumed"}
-    model, accelerator, engine = (
-        parse(by_kind[record.kind], f"{record.kind} {record.name}") if record.kind in _kinds(changes) else record
-        for record in records
-    )
-    assert isinstance(model, Model)
-    assert isinstance(accelerator, Accelerator)
-    assert isinstance(engine, EngineCoefficients)
-    return model, accelerator, engine
-
-
-def _kinds(changes: Mapping[str, Any]) -> set[str]:
-    return {path.split(".")[0] for path in changes}
-
-
-def _of(records: tuple[Record, ...], kind: str) -> Record:
-    return next(record for record in records if record.kind == kind)
-
-
 def _precision(what: str, name: str) -> Dtype:
     for known in PRECISIONS:
         if name == known:
             return known
     raise UserError(f"unknown {what}", got=name, next_step=did_you_mean(name, PRECISIONS))
-
-
-def _check_parallel(model: Model, device: Accelerator, tensor: int, pipeline: int, expert: bool) -> None:
-    heads = model.attention.query_heads
-    if tensor < 1 or heads % tensor:
-        raise UserError(
-            f"tensor_parallel must divide the {heads} query heads of {model.name}",
-            got=tensor,
-            allowed=", ".join(str(n) for n in range(1, min(heads, 64) + 1) if heads % n == 0),
-        )
-    if not 1 <= pipeline <= model.layers:
-        raise UserError(
-            "pipeline_parallel must be between 1 and the layers", got=pipeline, allowed=f"1 to {model.layers}"
-        )
-    if tensor > device.gpus_per_node:
-        raise UserError(
-            f"tensor_parallel exceeds what one node of {device.name} holds",
-            got=tensor,
-            allowed=f"<= {device.gpus_per_node}",
-        )
-    if tensor * pipeline > 1 and device.link.kind == "none":
-        raise UserError(f"{device.name} has no link to another one", got=tensor * pipeline, allowed="1 accelerator")
-    if expert and (model.ffn.moe is None or tensor == 1):
-        raise UserError("expert_parallel needs a mixture of experts and tensor_parallel > 1", got=(model.name, tensor))
-
-
-def _check_data_parallel(model: Model, device: Accelerator, data: int, expert: bool) -> None:
-    if data < 1:
-        raise UserError("data_parallel must be at least 1", got=data)
-    if data > 1 and (model.ffn.moe is None or not expert):
-        raise UserError(
-            "data_parallel above 1 shares experts between ranks: it needs a mixture of experts and expert_parallel",
-            got=(model.name, data),
-            next_step="ranks that share nothing are replicas: replicas: N",
-        )
-    if data > 1 and device.link.kind == "none":
-        raise UserError(f"{device.name} has no link to another one", got=data, allowed="1 rank")

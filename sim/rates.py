@@ -143,8 +143,8 @@ class Rates:
         """Energy of the layers for n tokens, attention's pairs and cache left out."""
         w, power = self._work, self._power
         weights = w.dense_params * w.dense_weight_bytes + self._routed_values(n) * w.weight_bytes
-        flops = 2.0 * (w.dense_params + w.routed_params) * n
-        return flops * power.j_per_flop + (weights + self._token_bytes(n)) * power.j_per_byte
+        flops_j = w.dense_params * power.dense_j_per_flop + w.routed_params * power.j_per_flop
+        return 2.0 * flops_j * n + (weights + self._token_bytes(n)) * power.j_per_byte
 
     def head_j(self, m: Number) -> Number:
         """Energy of the head for m sequences."""
@@ -159,6 +159,7 @@ class Power:
         dearest = max(gpu.energy.pj_per_flop.values())
         half = gpu.energy.pj_per_flop.get(d.half, dearest)
         self.half_j_per_flop = half * 1e-12
+        self.dense_j_per_flop = gpu.energy.pj_per_flop.get(d.dense_math, half) * 1e-12
         self.j_per_flop = gpu.energy.pj_per_flop.get(d.math, half) * 1e-12
         self.j_per_byte = gpu.energy.pj_per_byte * 1e-12
         self.static_w = gpu.idle_w * d.accelerators

@@ -10,10 +10,10 @@ validation runs so; the names of engine_kwargs are vLLM's.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ _MUST_BE_STATED = ("max_num_seqs", "max_num_batched_tokens")
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16"}  # "auto" and nothing: the model's own
 _KV_DTYPES = {"fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "bfloat16": "bf16", "float16": "fp16"}
 _NOT_MODELLED = ("speculative_config", "enable_lora", "enforce_eager", "kv_transfer_config", "cpu_offload_gb")
+_MOST_TOKENS = 100_000_000  # of one request
+_SLOWEST_TOKEN_S = 5.0  # as a median
+_LATEST_S = 1e15  # of any clock in seconds; beyond it floats lose the tenth of a second
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Meta = Mapping[str, Any]
@@ -86,6 +89,9 @@ def load_run(folder: Path, *, accelerator: str | None = None) -> RecordedRun:
     model = meta.get("model") or kwargs.get("model")
     if not isinstance(model, str):
         raise UserError(f"{where}: model is missing", got=model)
+    kv_cache = meta.get("kv_cache") or {}
+    if not isinstance(kv_cache, dict):
+        raise UserError(f"{where}: kv_cache must be an object", got=kv_cache, allowed="num_gpu_blocks, block_size ...")
     notes: list[str] = []
     found, found_in = (accelerator, "the caller") if accelerator else _accelerator(meta, folder)
     ranks = _count(kwargs, "data_parallel_size", where)
@@ -100,8 +106,8 @@ def load_run(folder: Path, *, accelerator: str | None = None) -> RecordedRun:
         tensor_parallel=_count(kwargs, "tensor_parallel_size", where),
         pipeline_parallel=_count(kwargs, "pipeline_parallel_size", where),
         data_parallel=ranks,
-        expert_parallel=bool(kwargs.get("enable_expert_parallel", False)),
-        limits=_limits(kwargs, meta.get("kv_cache") or {}, ranks, where, notes),
+        expert_parallel=_flag(kwargs, "enable_expert_parallel", where),
+        limits=_limits(kwargs, kv_cache, ranks, where, notes),
         prompt_tokens=prompt,
         output_tokens=output,
         queued_s=stamps[0] - stamps[0][0],
@@ -173,6 +179,13 @@ def _count(values: Meta, name: str, where: str) -> int:
     return value
 
 
+def _flag(values: Meta, name: str, where: str) -> bool:
+    value = values.get(name)
+    if not isinstance(value, bool | None):
+        raise UserError(f"{where}: {name} must be true or false", got=value)
+    return bool(value)
+
+
 # -- requests.jsonl ----------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +193,7 @@ def _requests(path: Path) -> tuple[Ints, Ints, Floats]:
     """Prompt and output tokens (n,), and the three stamps (3, n), in order of arrival."""
     lengths: list[tuple[int, ...]] = []
     stamps: list[tuple[float, ...]] = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(_read(path).split("\n"), 1):  # other line ends may stand inside a text
         if line.strip():
             row = _json(path, line, number)
             where = f"{path}, line {number}"
@@ -188,15 +201,29 @@ def _requests(path: Path) -> tuple[Ints, Ints, Floats]:
             stamps.append(_in_order(row, where, one_token=lengths[-1][1] == 1))
     if not stamps:
         raise UserError(f"{path} holds no requests")
+    _refuse_other_units(path, lengths, stamps)
     order = np.argsort([queued for queued, *_ in stamps], kind="stable")
     tokens = np.array(lengths, np.int64)[order]
     return tokens[:, 0].copy(), tokens[:, 1].copy(), np.array(stamps, np.float64)[order].T.copy()
 
 
+def _refuse_other_units(path: Path, lengths: list[tuple[int, ...]], stamps: list[tuple[float, ...]]) -> None:
+    """The time of a token is the same under any load: where its median is absurd, stamps are not in seconds."""
+    pairs = zip(lengths, stamps, strict=True)
+    found = [(last - first) / (output - 1) for (_, output), (_, first, last) in pairs if output > 1]
+    if found and median(found) > _SLOWEST_TOKEN_S:
+        raise UserError(
+            f"{path}: stamps do not look like seconds",
+            got=f"a median of {median(found):.3g} per output token",
+            allowed=f"at most {_SLOWEST_TOKEN_S:g}",
+            next_step="give seconds",
+        )
+
+
 def _tokens(row: Meta, name: str, where: str) -> int:
     value = row.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{where}: {name} must be a whole number >= 1", got=value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_TOKENS:
+        raise UserError(f"{where}: {name} must be a whole number >= 1", got=value, allowed=f"at most {_MOST_TOKENS:,}")
     return value
 
 
@@ -205,7 +232,7 @@ def _in_order(row: Meta, where: str, *, one_token: bool) -> tuple[float, ...]:
     found = []
     for name in _STAMPS:
         value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LATEST_S:
             raise UserError(f"{where}: {name} is missing or no time", got=value, next_step="leave out lost requests")
         found.append(float(value))
     queued, first, last = found
@@ -219,7 +246,7 @@ def _in_order(row: Meta, where: str, *, one_token: bool) -> tuple[float, ...]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(
@@ -230,7 +257,7 @@ def _read(path: Path) -> str:
 def _json(path: Path, text: str, line: int = 0) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         at = line or getattr(error, "lineno", 1)
         raise UserError(f"{path}, line {at}: not valid JSON: {getattr(error, 'msg', error)}") from None
     if not isinstance(value, dict):

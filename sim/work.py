@@ -92,7 +92,7 @@ def work_of(d: Deployment) -> Work:
         dense_weight_bytes=d.dense_weight_bytes_per_value,
         bandwidth=gpu.bandwidth_gb_s * 1e9,
         peak=gpu.peak_tflops[d.math] * 1e12,
-        dense_peak=gpu.peak_tflops[d.math if d.dense_precision == d.precision else d.half] * 1e12,
+        dense_peak=gpu.peak_tflops[d.dense_math] * 1e12,
         half_peak=gpu.peak_tflops[d.half] * 1e12,
         tensor_parallel=float(d.tensor_parallel),
         pipeline_parallel=float(d.pipeline_parallel),

@@ -276,12 +276,35 @@ def test_a_model_of_which_only_the_size_is_known(tmp_path: Path) -> None:
         (GOOD + "qwen3-0.6b,w4,128,,900000,300000,,\n", r"would read the weights at .* GB/s"),
         (GOOD + "qwen3-0.6b,w4,128,,900,25,,\nqwen3-4b,w4,128,,900,90,,\n", r"lines 2 and 3: decode_tok_s grows"),
         ("\x00\x01", "missing columns"),
+        (GOOD.replace(",", ";"), r"separated by something else; got ';'"),
+        (GOOD.replace(",", "\t"), r"separated by something else"),
+        (GOOD.replace("ttft_s", "model"), "a column is there more than once; got 'model'"),
+        (GOOD + "qwen3-0.6b,w4,128,,900,40,5,,\n", r"line 2: not as many cells as columns.*decimals have a point"),
+        (GOOD + "qwen3-0.6b,w4,128\n", "line 2: not as many cells as columns"),
+        (GOOD + "qwen3-0.6b,w4,1e9,,900,40,,\n", r"line 2: prompt_len is implausible; .* at most 10,000,000"),
+        (GOOD + "qwen3-0.6b,w4,128,1e300,900,40,,\n", "context_len is implausible"),
+        (GOOD + "qwen3-0.6b,w4,128,,900,40,,1e9\n", "batch is implausible"),
+        (GOOD + "qwen3-0.6b,w4,128,,1e300,40,,\n", "line 2: the prompt would be computed at"),
+        (GOOD + "qwen3-0.6b,w4,128,,,40,1e-300,\n", "line 2: the prompt would be computed at"),
+        (GOOD + "qwen3\x1b[31m,w4,128,,900,40,,\n", "model: not one line of text"),
+        (GOOD + "qwen3-0.6b,w4,128,,900,40,,\n" * 2001, "too many rows to fit; allowed: at most 2,000"),
+        ("x" * (1 << 20), "a line without an end"),
+        (
+            GOOD.replace("batch", "batch,params_b") + "new,w4,128,,900,40,,,1e300\n",
+            "no model has this size; got 1e.300",
+        ),
     ],
 )
 def test_bad_rates_are_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         read(tmp_path, text)
     assert "\n" not in str(caught.value)
+
+
+def test_rates_of_no_one_device_are_refused(tmp_path: Path) -> None:
+    text = GOOD + "qwen3-0.6b,w4,128,,900,40,,\n" + "qwen3-0.6b,w4,128,,900,40,,4000\n"
+    with pytest.raises(UserError, match=r"no one device decodes int4 at these rates; .*batch"):
+        fit_rates(read(tmp_path, text))
 
 
 def test_rates_without_one_half_are_refused(tmp_path: Path) -> None:
@@ -476,3 +499,44 @@ def test_what_takes_too_long_is_refused_or_left_out(smollm2: ModelStore, tmp_pat
     with pytest.raises(UserError, match="takes too long"):
         calibrate_model("smollm2-135m-instruct", Target(out=tmp_path / "a.yaml", name="a"), budget_s=1e-3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--csv", "rates.csv", "--check", "x", "--threads", "2"), "--check, --threads goes with a model to time"),
+        (("--csv", "rates.csv", "--quick"), "--quick goes with a model to time"),
+        (("--csv", "rates.csv", "--budget-s", "9"), "--budget-s goes with a model to time"),
+        (("model", "--engine", "gpu"), "--engine goes with --csv"),
+        (("--csv", "rates.csv", "--name", "../up"), "a device cannot be called that"),
+        (("--csv", "rates.csv", "--name", ""), "a device cannot be called that"),
+        (("--csv", "rates.csv", "--name", "x" * 300), "a device cannot be called that"),
+        (("--csv", "rates.csv", "--out", "."), "the file to write is a folder"),
+        (("no-model", "--out", "rates.csv/x.yaml"), "cannot write rates.csv/x.yaml"),
+        (("no-model", "--like", "home-hub", "--name", "home-hub"), "a device cannot be like itself"),
+        (("--csv", "rates.csv", "--out", "x" * 5000), "a file cannot be used: File name too long"),
+    ],
+)
+def test_what_cannot_end_well_is_told_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rates.csv").write_text(rates(), encoding="utf-8")
+    assert nearfar(monkeypatch, "calibrate", *words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["rates.csv"]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [({"threads": 0}, "threads"), ({"threads": 10**9}, "threads"), ({"budget_s": float("nan")}, "time allowed"),
+     ({"budget_s": -1.0}, "time allowed")],
+)  # fmt: skip
+def test_measurements_that_cannot_be_made(tmp_path: Path, how: dict[str, float], words: str) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    with pytest.raises(UserError, match=words):
+        measure(file, describe(read_header(file), "tiny"), **how)  # type: ignore[arg-type]

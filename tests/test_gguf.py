@@ -106,3 +106,23 @@ def test_models_that_cannot_be_described(tmp_path: Path, change: dict[str, Any],
 
 def test_the_known_architectures_are_told() -> None:
     assert {"llama", "gemma3", "qwen2", "qwen3"} <= set(ARCHITECTURES)
+
+
+def test_what_no_model_is_called_or_made_of(tmp_path: Path) -> None:
+    for name in ("", "a\x1b[31mb", "x" * 65):
+        file = write_gguf(tmp_path / "a.gguf", {**LLAMA, "general.architecture": "llama"})
+        data = file.read_bytes()
+        old, new = (struct.pack("<Q", len(text.encode())) + text.encode() for text in ("llama", name))
+        file.write_bytes(data.replace(old, new, 1))
+        with pytest.raises(UserError, match=r"names no general\.architecture"):
+            read_header(file)
+    head = gguf_bytes(LLAMA)
+    (tmp_path / "b.gguf").write_bytes(head[:8] + struct.pack("<Q", 0) + head[16:])
+    with pytest.raises(UserError, match="holds no weights"):
+        read_header(tmp_path / "b.gguf")
+    (tmp_path / "c.gguf").write_bytes(head.replace(b"token_embd.weight", b"x" * 17, 1))
+    assert read_header(tmp_path / "c.gguf").tensors[0].name == "x" * 17
+    long = struct.pack("<Q", 300) + b"x" * 300
+    (tmp_path / "d.gguf").write_bytes(head.replace(struct.pack("<Q", 17) + b"token_embd.weight", long, 1))
+    with pytest.raises(UserError, match="name of a tensor is too long"):
+        read_header(tmp_path / "d.gguf")

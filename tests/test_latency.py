@@ -16,6 +16,7 @@ from sim.latency import step_costs, step_time
 from sim.plane import StepCosts
 from sim.pool import StepShape
 from sim.predict import predict
+from sim.rates import rates_of
 from tests.scenarios import step_model
 
 CATALOGUE = Catalogue()
@@ -103,8 +104,6 @@ def test_smooth_maximum_lies_between_the_larger_and_the_sum() -> None:
 def test_expected_distinct_experts() -> None:
     # E (1 - (1 - k/E)^n): 8 of 128 for one token; simulated for 20 tokens.
     deployment = built("mixture of experts")
-    from sim.rates import rates_of
-
     rates = rates_of(deployment)
     assert rates.experts_touched(1) == pytest.approx(8.0)
     assert rates.experts_touched(100_000) == pytest.approx(128.0)
@@ -237,6 +236,51 @@ def test_facts_can_be_changed_for_one_question() -> None:
         deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", changes={"accelerator.bandwidth_gbs": 1})
     with pytest.raises(UserError, match="no such fact"):
         deploy(CATALOGUE, model="llama-3.1-8b", accelerator="h100", changes={"gpu.bandwidth_gb_s": 1})
+
+
+def test_a_changed_engine_is_trusted_as_an_assumption() -> None:
+    assert built("dense").confidence == "fitted"
+    for change in ({"engine.host_step_us": 500.0}, {"model.layers": 16, "model.ffn.dense_layers": 16}):
+        assert deploy(CATALOGUE, **DEPLOYMENTS["dense"], changes=change).confidence == "assumed"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "engine", "precision", "lacks"),
+    [
+        ("h100", "vllm", "bf16", ""),
+        ("h100", "vllm", "int8", "engine vllm-h100: fitted to no measurement at int8"),
+        ("l40s", "trtllm", "fp8", "engine trtllm: fitted to no measurement on l40s at fp8"),
+        ("a100", "vllm-h100-bf16", "bf16", "engine vllm-h100-bf16: fitted to no measurement on a100"),
+    ],
+)
+def test_coefficients_are_fitted_only_where_they_were(
+    accelerator: str, engine: str, precision: str, lacks: str
+) -> None:
+    found = deploy(CATALOGUE, model="llama-3.1-8b", accelerator=accelerator, engine=engine, precision=precision)
+    assert found.confidence == ("interpolated" if lacks else "fitted")
+    assert [note for note in found.assumed if "no measurement" in note] == ([lacks] if lacks else [])
+
+
+def test_weights_outside_the_experts_cost_the_energy_of_sixteen_bits() -> None:
+    mixture = deploy(CATALOGUE, model="gpt-oss-120b", accelerator="b200", precision="fp4")
+    rates, energy, model = rates_of(mixture), mixture.accelerator.energy, mixture.model
+    dense = model.attention_params + model.shared_ffn_params
+    flops_j = 2e-12 * (
+        dense * energy.pj_per_flop["bf16"] + (model.active_layer_params - dense) * energy.pj_per_flop["fp4"]
+    )
+    # from a thousand tokens on every expert is read: what is added by a token is arithmetic and its own traffic
+    one, two = (float(rates.tokens_j(n)) for n in (100_000.0, 200_000.0))
+    activations = mixture.engine.activation_traffic_factor * model.activation_width * 2 * model.layers
+    cache = (model.kv_values_per_token_full + model.kv_values_per_token_sliding) * 2
+    traffic_j = (activations + cache) * energy.pj_per_byte * 1e-12
+    assert (two - one) / 100_000 == pytest.approx(flops_j + traffic_j)
+
+
+def test_a_cache_that_does_not_grow_holds_any_context() -> None:
+    memory = deploy(CATALOGUE, model="rwkv7-1.5b", accelerator="h100").memory(max_num_batched_tokens=2048)
+    assert memory.kv_per_token == 0.0
+    assert memory.kv_blocks(utilization=0.9, max_num_seqs=256, block_size=16) == 2**31 - 1
+    assert memory.kv_blocks(utilization=0.01, max_num_seqs=256, block_size=16) == 0
 
 
 def test_sliding_layers_are_cut_by_their_own_heads() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import socket
 import socketserver
+import subprocess
 import sys
 import threading
 import zipfile
@@ -166,13 +169,16 @@ class _Hub(BaseHTTPRequestHandler):
 
     etag: ClassVar[str] = SHA256
     sent: ClassVar[int] = len(WEIGHTS)
+    announced: ClassVar[str] = ""
+    """Another length than the true one."""
+    leads_to: ClassVar[str] = "/blob"
 
     def do_GET(self) -> None:
         if self.path == "/me/repo/resolve/main/sub/Tiny.gguf":
             self.send_response(302)
-            self.send_header("Location", "/blob")
+            self.send_header("Location", self.leads_to)
             self.send_header("X-Linked-Etag", f'"{self.etag}"')
-            self.send_header("X-Linked-Size", str(len(WEIGHTS)))
+            self.send_header("X-Linked-Size", self.announced or str(len(WEIGHTS)))
             self.end_headers()
         elif self.path == "/blob":
             self.send_response(200)
@@ -231,6 +237,61 @@ def test_bad_downloads_leave_nothing(store: ModelStore, hub: type[_Hub], monkeyp
     assert left_in(store) == []
 
 
+@pytest.mark.parametrize("announced", ["-5", "abc", "\u00b2", "9" * 30])
+def test_a_length_that_is_none_is_not_believed(store: ModelStore, hub: type[_Hub], announced: str) -> None:
+    hub.announced = announced
+    assert store.pull("hf:me/repo/sub/Tiny.gguf").verified == "sha256"
+
+
+def test_what_a_server_says_wrong_is_told_as_it_is(store: ModelStore, hub: type[_Hub]) -> None:
+    hub.announced = "5"
+    with pytest.raises(UserError, match=r"longer than announced; got '19,712 bytes'; allowed: 5"):
+        store.pull("hf:me/repo/sub/Tiny.gguf")
+    hub.announced, hub.leads_to = "", "ftp://127.0.0.1/blob"
+    with pytest.raises(UserError, match="none of the web") as caught:
+        store.pull("hf:me/repo/sub/Tiny.gguf")
+    assert "check the network" not in str(caught.value)
+    hub.leads_to, hub.sent, hub.announced, hub.etag = "/blob", 10, "10", ""
+    with pytest.raises(UserError, match=r"^hf:me/repo/sub/Tiny\.gguf: no GGUF file"):
+        store.pull("hf:me/repo/sub/Tiny.gguf")
+    assert left_in(store) == []
+
+
+@pytest.mark.parametrize("what", ["hf:././x.gguf", "hf:a/../x.gguf", "hf:\u00e4/b/c.gguf", "hf:a/b/c.gguf?x", "hf:a/b"])
+def test_addresses_that_are_none(store: ModelStore, what: str) -> None:
+    with pytest.raises(UserError, match="no file on Hugging Face is called that"):
+        store.pull(what)
+
+
+def test_a_pull_that_another_overtook_replaces_nothing(store: ModelStore, hub: type[_Hub], tmp_path: Path) -> None:
+    def overtake(_done: int, _total: int) -> None:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        (store.folder / "tiny.gguf").write_bytes(b"theirs")
+
+    with pytest.raises(UserError, match="there already"):
+        store.pull("hf:me/repo/sub/Tiny.gguf", progress=overtake)
+    assert left_in(store) == ["tiny.gguf"]
+    assert (store.folder / "tiny.gguf").read_bytes() == b"theirs"
+
+
+def test_a_pull_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM while the server keeps the program waiting."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}",
+            "NEARFAR_MODELS_DIR": str(tmp_path / "m"),
+        }
+        command = [sys.executable, cli.__file__, "models", "pull", "hf:me/repo/a.gguf"]
+        with subprocess.Popen(command, env={**os.environ, **where}, stderr=subprocess.PIPE, text=True) as program:
+            connection, _ = server.accept()  # it is in the middle of its download
+            with connection:
+                program.send_signal(signal.SIGTERM)
+                _, errors = program.communicate(timeout=60)
+    assert program.returncode == 143
+    assert "interrupted; nothing half-written" in errors
+    assert list((tmp_path / "m").iterdir()) == []
+
+
 # From the disk.
 
 
@@ -251,6 +312,42 @@ def test_a_broken_file_is_not_registered(store: ModelStore, tmp_path: Path) -> N
     with pytest.raises(UserError, match="cannot be a file's"):
         store.pull(str(write_gguf(tmp_path / "a.gguf")), name="../up")
     assert left_in(store) == []
+
+
+def test_names_that_cannot_be_a_files(store: ModelStore, tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    for name in ("", "..", "a/b", "../up", "a" * 101, "a\nb"):
+        with pytest.raises(UserError, match="cannot be a file's"):
+            store.pull(str(file), name=name)
+        with pytest.raises(UserError, match="cannot be a file's"):
+            store.pull("tiny", name=name)
+    assert left_in(store) == []
+
+
+def test_a_broken_model_hides_no_other(store: ModelStore, tmp_path: Path) -> None:
+    for name in ("good", "told", "deep"):
+        store.pull(str(write_gguf(tmp_path / "tiny.gguf")), name=name)
+    (store.folder / "bad.gguf").write_bytes(b"junk")
+    (store.folder / "deep.json").write_text("[" * 100_000)
+    broken = dict.fromkeys(json.loads((store.folder / "told.json").read_text()), 1)
+    (store.folder / "told.json").write_text(json.dumps(broken))
+    found = {one.name: one.architecture for one in store.list()}
+    assert found == {"bad": "unreadable", "deep": "llama", "good": "llama", "told": "llama"}
+
+
+def test_a_folder_in_the_place_of_a_model(store: ModelStore, tmp_path: Path) -> None:
+    (store.folder / "tiny.gguf").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot write to the folder of models"):
+        store.pull(str(write_gguf(tmp_path / "tiny.gguf")))
+
+
+def test_paths_that_are_too_long(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["models", "pull", "x" * 5000], ["calibrate", "x" * 5000]):
+        monkeypatch.setattr(sys, "argv", ["nearfar", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 2
+        assert "a file cannot be used: File name too long; got 'xxx" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -329,6 +329,13 @@ def test_a_users_engine_for_any_precision_goes_before_a_shipped_one_for_this(tmp
     assert written(tmp_path, tuned=mine).engine("vllm", "h100", "fp8").name == "tuned"
 
 
+def test_an_engine_that_extends_a_fitted_one_does_not_claim_its_fit(tmp_path: Path) -> None:
+    mine = "kind: engine\nname: tuned\nextends: vllm-h100-fp8\nsource: my runs\nconfidence: measured\nlayer_us: 9\n"
+    found = written(tmp_path, tuned=mine).engine("vllm", "h100", "fp8")
+    assert (found.name, found.precisions, found.fit) == ("tuned", ("fp8",), None)
+    assert (found.confidence_of("layer_us"), found.confidence_of("gemm_efficiency")) == ("measured", "fitted")
+
+
 def test_a_version_replaces_what_it_says_and_nothing_else(shipped: Catalogue) -> None:
     record = shipped.engine("trtllm", "h100", "fp8")
     version, stated = next(iter(record.versions.items()))

@@ -127,6 +127,11 @@ LINE = json.dumps(ROW)
         ([ROW | {"output_toks": 0}], "line 1: output_toks must be a whole number >= 1"),
         ([ROW | {"input_toks": 1.5}], "line 1: input_toks must be a whole number >= 1"),
         ([ROW | {"input_toks": True}], "line 1: input_toks must be a whole number >= 1"),
+        ([ROW | {"input_toks": 10**30}], "line 1: input_toks must be a whole number >= 1; .*at most 100,000,000"),
+        ([ROW | {"queued_ts": -(10**400)}], "line 1: queued_ts is missing or no time"),
+        ([ROW | {"last_token_ts": 1e300}], "line 1: last_token_ts is missing or no time"),
+        ([ROW | {"first_token_ts": 100.0, "last_token_ts": 900.0}], "do not look like seconds; got 'a median of 200 "),
+        ("[" * 100_000, "line 1: not valid JSON"),
         (LINE + "\n\n{broken\n", "line 3: not valid JSON"),
         ("[1, 2]\n", "must hold objects"),
         ("\n", "holds no requests"),
@@ -137,6 +142,12 @@ def test_bad_requests_are_refused_with_their_line(tmp_path: Path, rows: Any, mes
         load_run(written(tmp_path / "RTX4090_x", rows))
 
 
+def test_marks_and_line_ends_of_other_systems_are_read(tmp_path: Path) -> None:
+    text = json.dumps(ROW | {"text": "a\u2028b\x85c"}, ensure_ascii=False)
+    folder = written(tmp_path / "RTX4090_x", "\ufeff" + f"{text}\r\n{text}\r\n", "\ufeff" + json.dumps(META))
+    assert len(load_run(folder)) == 2
+
+
 def kwargs(**changes: Any) -> dict[str, Any]:
     return META | {"engine_kwargs": KWARGS | changes}
 
@@ -145,6 +156,9 @@ def kwargs(**changes: Any) -> dict[str, Any]:
     ("meta", "message"),
     [
         ("{", "meta.json, line 1: not valid JSON"),
+        ("[" * 100_000, "meta.json, line 1: not valid JSON"),
+        (META | {"kv_cache": [1]}, r"kv_cache must be an object; got \[1\]"),
+        (kwargs(enable_expert_parallel="no"), "enable_expert_parallel must be true or false; got 'no'"),
         ({"model": "x"}, "engine_kwargs is missing"),
         ({"engine_kwargs": KWARGS}, "model is missing"),
         (kwargs(data_parallel_size=0), "data_parallel_size must be a whole number >= 1"),
@@ -167,7 +181,11 @@ def test_a_bad_meta_is_refused(tmp_path: Path, meta: Any, message: str) -> None:
 def test_missing_files_are_refused_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"cannot read .*meta.json.*give a folder that holds"):
         load_run(tmp_path)
-    for arguments in (["x.csv", "--run", "a"], ["--run", "a", "--scheduling", "b"], ["--scheduling", "b", "--accelerator", "h100"]):
+    for arguments in (
+        ["x.csv", "--run", "a"],
+        ["--run", "a", "--scheduling", "b"],
+        ["--scheduling", "b", "--accelerator", "h100"],
+    ):
         answer = CliRunner().invoke(cli.app, ["validate", *arguments])
         assert isinstance(answer.exception, UserError)
 

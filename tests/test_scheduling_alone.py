@@ -101,7 +101,16 @@ def test_a_batch_that_the_rules_would_not_compose_is_named(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"name": "vllm"}, "with chunked prefill; got"), ({"chunk_size": 32}, "is not what chunked prefill composes")],
+    [
+        ({"name": "vllm"}, "with chunked prefill; got"),
+        ({"chunk_size": 32}, "is not what chunked prefill composes"),
+        ({"chunk_size": "x"}, "chunk_size must be a whole number; got 'x'; allowed: 1 to 1,000,000"),
+        ({"batch_size_cap": None}, "not one replica of one stage"),
+        ({"batch_size_cap": 10**9}, "batch_size_cap must be a whole number"),
+        ({"block_size": 0}, "block_size must be a whole number; got 0"),
+        ({"num_blocks": -5}, "num_blocks must be a whole number; got -5"),
+        ({"num_blocks": 1}, "requests would not have been served"),
+    ],
 )
 def test_another_scheduler_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -122,6 +131,41 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     (folder / "requests.csv").write_text(text.splitlines()[0] + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="is empty"):
         scheduling_alone(folder)
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, '{"cluster_config": {"replica_scheduler_config": []}}'])
+def test_what_is_no_configuration(tmp_path: Path, text: str) -> None:
+    folder = small_run(tmp_path / "run")
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="no configuration of Vidur"):
+        scheduling_alone(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "value", "message"),
+    [
+        ("requests.csv", "num_prefill_tokens", "1e30", "row 0: num_prefill_tokens must be a whole number"),
+        ("requests.csv", "num_decode_tokens", "1.5", "row 0: num_decode_tokens must be a whole number"),
+        ("requests.csv", "ttft_s", "0", "row 0: ttft_s must be a number; got 0.0"),
+        ("requests.csv", "arrived_at", "-1", "row 0: arrived_at must be a number; got -1.0"),
+        ("batch_metrics.csv", "batch_execution_time", "0", "row 0: batch_execution_time must be a number"),
+    ],
+)
+def test_implausible_cells_are_named(tmp_path: Path, file: str, column: str, value: str, message: str) -> None:
+    path = small_run(tmp_path / "run") / file
+    names, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    rows[0][names.index(column)] = value
+    table(path, names, rows)
+    with pytest.raises(UserError, match=message):
+        scheduling_alone(path.parent)
+
+
+def test_half_of_the_batches_are_no_run(tmp_path: Path) -> None:
+    path = small_run(tmp_path / "run") / "batch_metrics.csv"
+    names, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    table(path, names, rows[: len(rows) // 2])
+    with pytest.raises(UserError, match="the batches are not those of the requests"):
+        scheduling_alone(path.parent)
 
 
 def test_the_published_run_is_met_by_scheduling_alone(shared: Path) -> None:

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from profiles import UserError
+from sim.numbers import Floats
 
 __all__ = ["KernelTimings", "read_kernels"]
 
 GEMMS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 SMALL = {"layernorm": 2, "rotary_emb": 1, "act_fn": 1}  # how often a layer runs each
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ def case_of(catalogue: Catalogue, row: Row) -> NearCase | str:
     kind = cast(EngineKind, engine)
     if kind not in soc.engines:
         return f"{soc.name} has no {kind}"
+    if not _text(row, "model"):
+        return "the row names no model"
     params_b = _number(row, "params_b")
     named = asked_model(catalogue, _text(row, "model"), params_b)
     if isinstance(named, str):

@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from profiles.near_runtime import ANY_FAMILY
 from sim.calibration.near_cells import Cell
 from sim.calibration.near_levels import COEFFICIENTS, METRICS, TIME, Metric, Slot, seconds, slots_of
 from sim.calibration.near_times import Terms, decode_s, prefill_s, terms_of
+from sim.numbers import Floats
 
 __all__ = ["Fit", "HeldOut", "fit", "leave_one_model_out", "predicted_s"]
-
-Array = NDArray[np.float64]
 
 _START: Mapping[Metric, Mapping[str, Mapping[str, tuple[float, float]]]] = {
     "decode": {
@@ -175,7 +173,7 @@ class _Problem:
                 break
         return {slot: float(value) for slot, value in zip(self._slots, at, strict=True)}
 
-    def _linear(self, at: Array) -> tuple[Array, Array]:
+    def _linear(self, at: Floats) -> tuple[Floats, Floats]:
         """Errors of the logarithms (n), and their slopes (n x p)."""
         logs = {name: which @ at for name, which in self._coefficients.items()}
         base = self._base(logs)
@@ -185,21 +183,21 @@ class _Problem:
             slopes += slope[:, None] * which
         return self._factors @ at + base - self._target, slopes
 
-    def _base(self, logs: Mapping[str, Array]) -> Array:
+    def _base(self, logs: Mapping[str, Floats]) -> Floats:
         return np.log(self._formula(self._terms, {name: np.exp(value) for name, value in logs.items()}))  # type: ignore[no-any-return]
 
-    def _cost(self, at: Array, error: Array) -> float:
+    def _cost(self, at: Floats, error: Floats) -> float:
         far = np.sqrt(1.0 + (error / self._noise / _TAIL) ** 2) - 1.0
         return float(2.0 * _TAIL**2 * (self._weights * far).sum() + (((at - self._expected) / self._widths) ** 2).sum())
 
-    def _step(self, at: Array, error: Array, slopes: Array, damping: float) -> Array:
+    def _step(self, at: Floats, error: Floats, slopes: Floats, damping: float) -> Floats:
         weights = self._weights / self._noise**2 / np.sqrt(1.0 + (error / self._noise / _TAIL) ** 2)
         curvature = slopes.T @ (slopes * weights[:, None]) + np.diag(self._widths**-2.0)
         slope = slopes.T @ (weights * error) + (at - self._expected) / self._widths**2
         return np.asarray(np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), -slope))
 
 
-def _incidence(places: Sequence[Sequence[int]], width: int) -> Array:
+def _incidence(places: Sequence[Sequence[int]], width: int) -> Floats:
     """Rows that hold a 1 at each of their places."""
     found = np.zeros((len(places), width))
     for row, some in enumerate(places):

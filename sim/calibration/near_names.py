@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from profiles import Catalogue, Model, UserError
+from profiles.near_runtime import ANY_FAMILY
 from profiles.soc import EngineKind
 from sim.calibration.generic_model import generic_model
 
-__all__ = ["GENERAL", "NamedModel", "architecture_of", "asked_model", "runtime_family", "series_of", "threads_of"]
-
-GENERAL = "*"
-"""The family of a runtime that nobody knows."""
+__all__ = ["NamedModel", "architecture_of", "asked_model", "runtime_family", "series_of", "threads_of"]
 
 # The first that matches; `+` takes the backend of the row with it: llama.cpp-opencl.
 _FAMILIES = (
@@ -66,7 +64,7 @@ class NamedModel:
 def runtime_family(runtime: str, engine: EngineKind, soc: str) -> str:
     """The family of a runtime, its backend included where it has several; `*` for one that nobody knows."""
     word = runtime.lower()
-    family = next((name for pattern, name in _FAMILIES if re.search(pattern, word)), GENERAL)
+    family = next((name for pattern, name in _FAMILIES if re.search(pattern, word)), ANY_FAMILY)
     return f"{family[:-1]}-{_backend(word, engine, soc)}" if family.endswith("+") else family
 
 

@@ -4,12 +4,12 @@ A decoded token:
 
     time = factor x (layers x layer_us
                      + (weight bytes + cache bytes x cache_slowdown) / (bandwidth x read_efficiency)
-                     + operations / (peak of the threads used x unpack_efficiency)        on a CPU
-                     + bytes that did not fit in memory / flash)
+                     + operations / (peak of the threads used x unpack_efficiency))       on a CPU
+           + bytes that did not fit in memory / flash
 
 Weight bytes are those of the layers that a token is multiplied with (experts that it is routed to, no others), at the
 width of the weights, and those of the head at its own. Low-bit weights on a CPU have to be unpacked before they are
-multiplied: an operation a weight, whatever its width.
+multiplied: a multiply-add (two operations) a weight, whatever its width.
 
 A prompt of n tokens in steps of `chunk` tokens (NPU graphs have a fixed step, other engines take all at once):
 
@@ -56,9 +56,10 @@ class Terms:
     cache_s: float
     """The cache of the whole context at full bandwidth."""
     unpack_s: float
-    """One operation a weight at the peak of the CPU's threads; 0 on other engines."""
+    """A multiply-add a weight at the peak of the CPU's threads; 0 on other engines."""
     flash_s: float
-    """What does not fit in the memory that is allowed."""
+    """What does not fit in the memory that is allowed, from storage. No coefficient or factor applies to it, and
+    the fit does not see it: such rows are left out."""
     steps: float
     """Steps of the prompt."""
     compute_s: float
@@ -66,7 +67,7 @@ class Terms:
     attention_s: float
     """Attention's products of one step at the same peak."""
     state_s: float
-    """One operation a value of the recurrent states, per token of a step."""
+    """A multiply-add a value of the recurrent states, per token of a step."""
     step_read_s: float
     """All weights that a step touches, at full bandwidth."""
 

@@ -20,8 +20,11 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from profiles import BYTES_PER_VALUE, Catalogue, Dtype, Model, UserError
 from profiles.quantisation import Quantisation, quantisation
@@ -34,7 +37,12 @@ _PROMPT = ("prefill_tok_s", "ttft_s")
 _OPTIONAL = ("params_b", "context_len", "batch")
 _OTHER_UNITS = re.compile(r"(ttft|prefill|decode|tpot|itl).*(_ms|ms_|msec|_us|_min|per_tok)|tok_min", re.IGNORECASE)
 _BANDWIDTH_GB_S = (0.02, 20_000.0)  # what decoding reads from any memory there is: least and most
+_MOST_TOPS = 20_000.0  # 1e12 operations a second that a prompt is computed with on anything there is
 _SLOWEST_PREFILL = 0.05  # tokens per second
+_MOST_ROWS = 2_000
+_LONGEST_LINE = 1 << 20  # characters
+_SIZES_B = (1e-3, 1e5)  # 1e9 parameters
+_MOST: dict[str, int] = {"prompt_len": 10_000_000, "context_len": 10_000_000, "batch": 4096}
 _SAME = 3.0  # two accounts of one prompt's time differ by less
 _WIDTHS: dict[str, Dtype] = {"16": "fp16", "32": "fp32", "6": "int8", "8": "int8"}
 
@@ -64,13 +72,15 @@ def read_rates(path: Path, catalogue: Catalogue) -> list[RateRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(_lines(path, file), strict=True)
             _check_columns(path, list(reader.fieldnames or []))
-            cells = [(reader.line_num, row) for row in reader]
+            cells = [(reader.line_num, row) for row in islice(reader, _MOST_ROWS + 1)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: no readable CSV: {error}") from None
+    if len(cells) > _MOST_ROWS:
+        raise UserError(f"{path}: too many rows to fit", allowed=f"at most {_MOST_ROWS:,}", next_step="give medians")
     rows = [_row(f"{path}, line {line}", line, row, catalogue) for line, row in cells]
     if not rows:
         raise UserError(f"{path}: no rows below its header")
@@ -78,8 +88,22 @@ def read_rates(path: Path, catalogue: Catalogue) -> list[RateRow]:
     return rows
 
 
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """Lines of a length that a table can have; a device or a damaged file may have no end of line at all."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise UserError(
+                f"{path}: no readable CSV: a line without an end", allowed=f"< {_LONGEST_LINE:,} characters"
+            )
+        yield line
+
+
 def _check_columns(path: Path, columns: list[str]) -> None:
     known = {*_NEEDED, *_PROMPT, *_OPTIONAL}
+    if len(columns) == 1 and (separator := next((one for one in ";\t|" if one in columns[0]), "")):
+        raise UserError(f"{path}: columns are separated by something else", got=separator, allowed="','")
+    if twice := [column for column in known if columns.count(column) > 1]:
+        raise UserError(f"{path}: a column is there more than once", got=", ".join(sorted(twice)))
     for column in columns:
         if column not in known and _OTHER_UNITS.search(column or ""):
             raise UserError(
@@ -95,6 +119,10 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 
 def _row(where: str, line: int, cells: dict[str, str], catalogue: Catalogue) -> RateRow:
+    if None in cells or None in cells.values():  # so the reader marks cells too many, and too few
+        raise UserError(
+            f"{where}: not as many cells as columns", next_step="check quotes and commas; decimals have a point"
+        )
     model, assumed = _model(where, cells, catalogue)
     stored = _quantisation(where, cells, model)
     prompt = _whole(where, cells, "prompt_len")
@@ -123,6 +151,7 @@ def _row(where: str, line: int, cells: dict[str, str], catalogue: Catalogue) -> 
     if row.prompt_s is None and row.token_s is None:
         raise UserError(f"{where}: no rate at all", allowed="decode_tok_s, prefill_tok_s or ttft_s above 0")
     _check_bandwidth(where, row, decode)
+    _check_operations(where, row)
     return row
 
 
@@ -130,12 +159,18 @@ def _model(where: str, cells: dict[str, str], catalogue: Catalogue) -> tuple[Mod
     name = (cells.get("model") or "").strip()
     if not name:
         raise UserError(f"{where}: model: missing")
+    if not name.isprintable():
+        raise UserError(f"{where}: model: not one line of text", got=name)
     try:
         return catalogue.model(name), ()
     except UserError as error:
         params_b = _number(where, cells, "params_b")
         if params_b is None:
             raise UserError(f"{where}: {error}", next_step="or give its params_b") from None
+    if not _SIZES_B[0] <= params_b <= _SIZES_B[1]:
+        raise UserError(
+            f"{where}: params_b: no model has this size", got=params_b, allowed="{:g} to {:g} (1e9)".format(*_SIZES_B)
+        )
     return generic_model(name, params_b), (f"{name} is not in the catalogue: a generic decoder of {params_b:g}e9",)
 
 
@@ -168,6 +203,8 @@ def _whole(where: str, cells: dict[str, str], column: str) -> int | None:
     value = _number(where, cells, column)
     if value is not None and value != int(value):
         raise UserError(f"{where}: {column} must be a whole number", got=value)
+    if value is not None and value > _MOST[column]:
+        raise UserError(f"{where}: {column} is implausible", got=value, allowed=f"at most {_MOST[column]:,}")
     return None if value is None else int(value)
 
 
@@ -204,6 +241,19 @@ def _check_bandwidth(where: str, row: RateRow, decode: float | None) -> None:
             got=decode,
             allowed=f"what reads {_BANDWIDTH_GB_S[0]:g} to {_BANDWIDTH_GB_S[1]:,.0f} GB/s",
             next_step="is it in another unit, or the model or its format another one?",
+        )
+
+
+def _check_operations(where: str, row: RateRow) -> None:
+    if row.prompt_s is None:
+        return
+    tops = 2e-12 * row.model.active_layer_params * row.prompt_tokens / row.prompt_s
+    if tops > _MOST_TOPS:
+        raise UserError(
+            f"{where}: the prompt would be computed at {tops:,.3g} TOPS",
+            got=f"{row.prompt_tokens} tokens in {row.prompt_s:.3g} s",
+            allowed=f"at most {_MOST_TOPS:,.0f}",
+            next_step="are prefill_tok_s and ttft_s in other units?",
         )
 
 

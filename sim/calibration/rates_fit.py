@@ -55,6 +55,13 @@ def fit_rates(rows: Sequence[RateRow]) -> RatesFit:
             chosen, _decode, _decode_s, _measured_token, notes, f"decode {precision}"
         )
         mean = errors[f"decode {precision}"]["in_sample"].mean
+        if mean > 1.0:
+            raise UserError(
+                f"no one device decodes {precision} at these rates",
+                got=f"the best fit is {mean:.3g} times off on average",
+                allowed="rates of one device and one runtime",
+                next_step="check the units of decode_tok_s, context_len and batch",
+            )
         decode[precision] = found.model_copy(update={"mean_error": _rounded(mean), "points": len(chosen)})
     prompts = [row for row in rows if row.prompt_s is not None]
     if not decode or not prompts:

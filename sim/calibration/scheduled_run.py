@@ -28,6 +28,13 @@ __all__ = ["ScheduledRun", "Shapes", "batch_shapes", "read_scheduled"]
 
 Ints = NDArray[np.int64]
 _REQUESTS = ("arrived_at", "num_prefill_tokens", "num_decode_tokens", "ttft_s", "e2e_s")
+_LEAST = {
+    "arrived_at": 0.0, "num_prefill_tokens": 1.0, "num_decode_tokens": 1.0, "ttft_s": 1e-9, "e2e_s": 1e-9,
+    "batch_num_prefill_tokens": 0.0, "batch_num_decode_tokens": 0.0, "batch_size": 1.0, "batch_execution_time": 1e-9,
+}  # fmt: skip
+_MOST = 1e9  # of any column
+_SETTINGS = {"chunk_size": 1_000_000, "batch_size_cap": 100_000, "block_size": 4096}  # needed, and their largest values
+_MOST_BLOCKS = 2**31 - 1
 _BATCHES = ("batch_num_prefill_tokens", "batch_num_decode_tokens", "batch_size", "batch_execution_time")
 
 
@@ -72,9 +79,9 @@ def read_scheduled(folder: Path) -> ScheduledRun:
     batches = _columns(folder / "batch_metrics.csv", _BATCHES)
     return ScheduledRun(
         folder=folder,
-        token_budget=int(scheduler["chunk_size"]),
-        max_batch=int(scheduler["batch_size_cap"]),
-        block_size=int(scheduler["block_size"]),
+        token_budget=scheduler["chunk_size"],
+        max_batch=scheduler["batch_size_cap"],
+        block_size=scheduler["block_size"],
         blocks=scheduler.get("num_blocks"),
         arrival_s=requests["arrived_at"][order],
         prompt_tokens=requests["num_prefill_tokens"][order].astype(np.int64),
@@ -89,7 +96,10 @@ def read_scheduled(folder: Path) -> ScheduledRun:
 
 
 def batch_shapes(run: ScheduledRun) -> Shapes:
-    """The shape of every batch. Raises `UserError` at the first one that the rules compose differently."""
+    """The shape of every batch.
+
+    Raises `UserError` at the first one that the rules compose differently, and where batches are missing.
+    """
     rows = _compose(run)
     stated = np.stack([run.batch_prefill_tokens, run.batch_decodes, run.batch_sequences])
     composed = np.stack([rows[:, 0], rows[:, 2], rows[:, 5]])
@@ -100,6 +110,14 @@ def batch_shapes(run: ScheduledRun) -> Shapes:
             f"{run.folder}: batch {first} is not what chunked prefill composes (prefill tokens, decodes, sequences)",
             got=tuple(stated[:, first].tolist()),
             allowed=str(tuple(composed[:, first].astype(int).tolist())),
+        )
+    prompts, batched = int(run.prompt_tokens.sum()), int(run.batch_prefill_tokens.sum())
+    if prompts != batched:
+        raise UserError(
+            f"{run.folder}: the batches are not those of the requests",
+            got=f"{batched:,} prefill tokens in batches",
+            allowed=f"{prompts:,}, those of the requests",
+            next_step="give all batches of a run that evicted nothing",
         )
     return Shapes(
         prefill_tokens=rows[:, 0],
@@ -161,15 +179,21 @@ def _scheduler(path: Path) -> Mapping[str, Any]:
         cluster = json.loads(path.read_text(encoding="utf-8"))["cluster_config"]
         scheduler = cluster["replica_scheduler_config"]
         one = cluster["num_replicas"] == 1 and cluster["replica_config"]["num_pipeline_stages"] == 1
-        complete = {"name", "chunk_size", "batch_size_cap", "block_size"} <= set(scheduler)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {error}", next_step="give the folder of a Vidur run") from None
+        complete = {"name", *_SETTINGS} <= {name for name, value in scheduler.items() if value is not None}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", next_step="give the folder of a Vidur run") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: no configuration of Vidur: {error}", next_step="give the folder of a run") from None
     if not one or not complete or scheduler["name"] != "sarathi":
         raise UserError(
             f"{path}: not one replica of one stage with chunked prefill",
             got=(scheduler.get("name"), cluster["num_replicas"]),
             allowed="replica_scheduler_config.name sarathi, num_replicas 1, num_pipeline_stages 1",
         )
+    for name, most in {**_SETTINGS, "num_blocks": _MOST_BLOCKS}.items():
+        value = scheduler.get(name)
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            raise UserError(f"{path}: {name} must be a whole number", got=value, allowed=f"1 to {most:,}")
     return dict(scheduler)
 
 
@@ -182,12 +206,32 @@ def _columns(path: Path, names: tuple[str, ...]) -> dict[str, Floats]:
                 raise UserError(f"{path} lacks columns", got=sorted(missing), allowed=", ".join(names))
             rows = list(reader)
         columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
-    except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", next_step="give the folder of a Vidur run") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: no readable CSV: {error}") from None
+    except TypeError:
+        raise UserError(f"{path}: a row has fewer cells than there are columns") from None
     except ValueError as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: {error}") from None
     if not rows or not all(np.isfinite(column).all() for column in columns.values()):
         raise UserError(f"{path} is empty, or holds what is no number")
+    for name, column in columns.items():
+        _refuse_implausible(path, name, column)
     return columns
+
+
+def _refuse_implausible(path: Path, name: str, column: Floats) -> None:
+    """Tokens and sequences are counts, a batch may lack one kind of them; times are above 0, arrivals not below."""
+    least = _LEAST[name]
+    counts = "num_" in name or name == "batch_size"
+    wrong = (column < least) | (column > _MOST) | (counts & (column != np.floor(column)))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"{path}, row {row}: {name} must be a {'whole number' if counts else 'number'}",
+            got=float(column[row]),
+            allowed=f"{least:g} to {_MOST:g}",
+        )

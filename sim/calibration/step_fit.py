@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from profiles import UserError
 from sim.calibration.scheduled_run import ScheduledRun, Shapes, batch_shapes, read_scheduled
 from sim.numbers import Floats
 from sim.plane import DataPlane, StepCosts
@@ -161,6 +162,12 @@ def _replayed(run: ScheduledRun, costs: StepCosts) -> Any:
     )
     plane = DataPlane(workload, [PoolPlan(settings=PoolSettings(engine=engine), costs=costs)])
     plane.advance(math.inf)
+    if turned_away := int(np.isnan(plane.requests["first_token"]).sum()):
+        raise UserError(
+            f"{run.folder}: {turned_away} requests would not have been served",
+            got=f"a cache of {engine.kv_blocks} blocks of {engine.block_size} tokens",
+            next_step="check num_blocks and block_size in config.json",
+        )
     return plane.requests
 
 
