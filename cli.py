@@ -308,13 +308,19 @@ def calibrate(
     like: Annotated[
         str | None, typer.Option(help="Device of the catalogue whose heat, battery, memory and power it has.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="With --csv: what the rates were measured on; npu, gpu or cpu.")] = "cpu",
+    engine: Annotated[
+        str | None, typer.Option(help="With --csv: what the rates were measured on; npu, gpu or cpu (default: cpu).")
+    ] = None,
     check: Annotated[
         str | None, typer.Option(help="A second model to predict from the fit, then to time: how far it carries.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads of the model.")] = 1,
-    quick: Annotated[bool, typer.Option(help="Few short timings, once each: to try it, not to rely on it.")] = False,
-    budget_s: Annotated[float, typer.Option(help="Seconds to spend; longer prompts are left out beyond it.")] = 300.0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of the model (default: 1).")] = None,
+    quick: Annotated[
+        bool | None, typer.Option("--quick", help="Few short timings, once each: to try it, not to rely on it.")
+    ] = None,
+    budget_s: Annotated[
+        float | None, typer.Option(help="Seconds to spend (default: 300); longer prompts are left out beyond it.")
+    ] = None,
     profiles: Profiles = None,
     seed: Annotated[int | None, typer.Option(help="Accepted by every command; nothing here is random.")] = None,
     as_json: Json = False,
@@ -326,20 +332,25 @@ def calibrate(
         raise UserError(
             "give a model to time, or --csv with rates: one of the two", next_step="see nearfar models list"
         )
+    timing = {"check": check, "threads": threads, "quick": quick, "budget_s": budget_s}
+    strange = timing if csv is not None else {"engine": engine}
+    if given := [f"--{option.replace('_', '-')}" for option, value in strange.items() if value is not None]:
+        where = "a model to time, not with --csv" if csv is not None else "--csv, not with a model to time"
+        raise UserError(f"{', '.join(given)} goes with {where}")
     target = Target(
         out=out or Path(f"{name}.yaml"), name=name, like=like, force=force, catalogue=nearfar.Catalogue(profiles)
     )
     if csv is not None:
-        result = calibrate_rates(csv, target, engine=engine)
+        result = calibrate_rates(csv, target, engine=engine or "cpu")
     else:
         assert model is not None
         result = calibrate_model(
             model,
             target,
             check=check,
-            threads=threads,
-            quick=quick,
-            budget_s=budget_s,
+            threads=1 if threads is None else threads,
+            quick=bool(quick),
+            budget_s=300.0 if budget_s is None else budget_s,
             progress=_progress("timings"),
         )
     if as_json:
@@ -487,14 +498,14 @@ def _progress(what: str) -> Callable[[int, int], None]:
     return show
 
 
-def _interrupted(_signal: int, _frame: object) -> None:
+def _interrupted(number: int, _frame: object) -> None:
     print("nearfar: interrupted; nothing half-written is left behind", file=sys.stderr)
-    raise SystemExit(130)
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
-    """Run the command line. Bad input: one line on stderr, exit code 2. Ctrl-C: exit code 130."""
-    before = signal.signal(signal.SIGINT, _interrupted)
+    """Run the command line. Bad input: one line on stderr, exit code 2. Ctrl-C: exit code 130; ended: 143."""
+    before = {number: signal.signal(number, _interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         try:
             app()
@@ -510,11 +521,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None
     except OSError as error:
+        if error.filename is not None:
+            told = UserError(f"a file cannot be used: {error.strerror}", got=str(error.filename))
+            print(f"nearfar: error: {told}", file=sys.stderr)
+            raise SystemExit(2) from None
         print(f"nearfar: error: cannot write the answer: {error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(2) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ calibrate_model("smollm2-135m-instruct", Target(out=Path("my-pc.yaml"), name="my
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from profiles import Catalogue, Dtype, UserError
 from profiles.device import Decode, Prefill
-from scheduler.device_file import CalibratedDevice, device_mapping, write_device
+from scheduler.device_file import CalibratedDevice, device_mapping, refuse_itself, refuse_unwritable, write_device
 from scheduler.gguf import read_header
 from scheduler.gguf_model import GgufModel, describe
 from scheduler.measure import DECODE_PLAN, FULL_PLAN, QUICK_PLAN, Measured, measure
@@ -41,12 +42,22 @@ class Target:
 
     def refuse_early(self) -> None:
         """Raise UserError for what would fail only after minutes of measuring."""
+        if not re.fullmatch(r"\w[\w .+-]{0,99}", self.name):
+            raise UserError(
+                "a device cannot be called that",
+                got=self.name,
+                allowed="up to 100 letters, digits, ' ', '.', '_', '+', '-'",
+                next_step="give another --name",
+            )
+        if self.out.is_dir():
+            raise UserError("the file to write is a folder", got=str(self.out), next_step="give a file (--out)")
         if self.out.exists() and not self.force:
             raise UserError(
                 "a file is there already", got=str(self.out), next_step="give another name (--out), or --force"
             )
         if self.like:
-            self.catalogue.device(self.like)
+            refuse_itself(self.name, self.catalogue.device(self.like))
+        refuse_unwritable(self.out)
 
 
 def calibrate_rates(csv: Path, target: Target, *, engine: str = "cpu") -> dict[str, Any]:

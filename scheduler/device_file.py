@@ -22,7 +22,15 @@ from profiles.device import Decode, Prefill
 from profiles.extending import extend
 from profiles.record import Facts
 
-__all__ = ["CalibratedDevice", "device_mapping", "machine_memory_gib", "machine_soc", "write_device"]
+__all__ = [
+    "CalibratedDevice",
+    "device_mapping",
+    "machine_memory_gib",
+    "machine_soc",
+    "refuse_itself",
+    "refuse_unwritable",
+    "write_device",
+]
 
 _ASSUMED: dict[str, Any] = {
     "flash_read_gb_s": 1.0,
@@ -101,8 +109,7 @@ def _alone(found: CalibratedDevice, own: dict[str, Any], engine: dict[str, Any])
 
 
 def _like(found: CalibratedDevice, own: dict[str, Any], engine: dict[str, Any], base: Device) -> dict[str, Any]:
-    if normalise(base.name) == normalise(own["name"]):
-        raise UserError("a device cannot be like itself", got=base.name, next_step="give it another name (--name)")
+    refuse_itself(own["name"], base)
     source = f"that of {base.name}; not measured"
     data = {
         **own,
@@ -116,6 +123,12 @@ def _like(found: CalibratedDevice, own: dict[str, Any], engine: dict[str, Any], 
     return data
 
 
+def refuse_itself(name: str, base: Device) -> None:
+    """Raise UserError for a device that would be like itself."""
+    if normalise(base.name) == normalise(name):
+        raise UserError("a device cannot be like itself", got=base.name, next_step="give it another name (--name)")
+
+
 def _dumped(base: Device) -> dict[str, Any] | None:
     return base.battery.model_dump() if base.battery else None
 
@@ -123,6 +136,14 @@ def _dumped(base: Device) -> dict[str, Any] | None:
 def _called(own: Mapping[str, Any]) -> str:
     """How messages call the record."""
     return f"the calibrated device {own['name']!r}"
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise UserError where no file can be written: the nearest folder there is must be one, and ours to write to."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "permission denied" if folder.is_dir() else f"{folder} is no folder"
+        raise UserError(f"cannot write {path}: {why}", next_step="give another path")
 
 
 def write_device(path: Path, data: Mapping[str, Any], *, force: bool) -> None:

@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 
 _BLOCK = 1 << 20
 _TIMEOUT_S = 60.0
+_MOST_REASON = 200  # characters of what a server said
 
 
 def sha256_of(path: Path) -> str:
@@ -175,23 +176,36 @@ def fetch_hugging_face(repository: str, file: str, target: Path, progress: Progr
     try:
         with urllib.request.build_opener(redirects).open(url, timeout=_TIMEOUT_S) as answer:
             linked = _linked(answer.headers) | redirects.linked
-            size = int(linked.get("X-Linked-Size") or answer.headers.get("Content-Length") or 0)
+            size = _size(linked.get("X-Linked-Size") or answer.headers.get("Content-Length"))
             found, written = _stream(answer, target, size, progress)
     except urllib.error.HTTPError as error:
-        raise UserError(f"{url}: {error.code} {error.reason}", next_step=_http_hint(error.code)) from None
+        raise UserError(f"{url}: {error.code} {_plain(error.reason)}", next_step=_http_hint(error.code)) from None
+    except UserError:  # which is a ValueError
+        raise
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = _plain(getattr(error, "reason", None) or error)
         raise UserError(
             f"{url}: the download failed: {reason}", next_step="check the network, then pull again"
         ) from None
     if size and written != size:
-        raise UserError(f"{url}: the download ended early", got=f"{written:,} bytes", allowed=f"{size:,}")
+        what = "ended early" if written < size else "is longer than announced"
+        raise UserError(f"{url}: the download {what}", got=f"{written:,} bytes", allowed=f"{size:,}")
     expected = linked.get("X-Linked-Etag", "").lower()
     if re.fullmatch(r"[0-9a-f]{64}", expected):
         if found != expected:
             raise UserError(f"{url}: the file that came is not the announced one", got=found, allowed=expected)
         return "sha256", found
     return ("size" if size else "header"), found
+
+
+def _plain(reason: object) -> str:
+    """What a server or the network said, as one short line that a terminal can bear."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(reason)[:_MOST_REASON])
+
+
+def _size(announced: str | None) -> int:
+    """Bytes that a server announced; 0 for none, and for what is no number."""
+    return int(announced) if announced and re.fullmatch(r"[0-9]{1,18}", announced.strip()) else 0
 
 
 def _stream(answer: IO[bytes], target: Path, size: int, progress: Progress) -> tuple[str, int]:

@@ -9,6 +9,7 @@ little-endian. Only the head is read, a megabyte or so of vocabulary included; t
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _MOST_ITEMS = 1 << 24  # of an array or a table: more is no model but a broken length
 _MOST_TEXT = 1 << 24  # bytes of one string
+_MOST_NAME = 256  # characters of a tensor's name
 _KEPT_ITEMS = 4096  # longer arrays (vocabularies) are counted, not kept
 
 
@@ -103,11 +105,11 @@ class Header:
 class _Reader:
     """Numbers and strings from a file; an end before its time is one clear error."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file, self._path = file, path
+    def __init__(self, file: BinaryIO, called: str) -> None:
+        self._file, self.called = file, called
 
     def broken(self, why: str, **more: Any) -> UserError:
-        return UserError(f"{self._path}: no readable GGUF file: {why}", **more, next_step="pull or copy it again")
+        return UserError(f"{self.called}: no readable GGUF file: {why}", **more, next_step="pull or copy it again")
 
     def bytes(self, count: int) -> bytes:
         data = self._file.read(count)
@@ -149,6 +151,8 @@ class _Reader:
 
     def tensor(self) -> Tensor:
         name = self.text()
+        if len(name) > _MOST_NAME:
+            raise self.broken("the name of a tensor is too long", got=name, allowed=f"up to {_MOST_NAME} characters")
         extents = int(self.number("I"))
         if not 1 <= extents <= 4:
             raise self.broken(f"tensor {name!r} has an impossible number of extents", got=extents, allowed="1 to 4")
@@ -163,23 +167,27 @@ _FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q
 _STRING, _ARRAY = 8, 9
 
 
-def read_header(path: Path) -> Header:
-    """Metadata and tensors of a GGUF file.
+def read_header(path: Path, *, called: str = "") -> Header:
+    """Metadata and tensors of a GGUF file; messages call it so, or by its path.
 
     Raises UserError for a file that cannot be read, is no GGUF file, is of another version, ends too early (in its
-    head, or before its last tensor does), or names no architecture.
+    head, or before its last tensor does), names no architecture, or holds no tensors.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _header(_Reader(file, path), file, path, size)
+            return _header(_Reader(file, called or str(path)), file, size)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", next_step="give the path of a GGUF file") from None
+        raise UserError(
+            f"cannot read a model: {error.strerror}", got=str(path), next_step="give the path of a GGUF file"
+        ) from None
 
 
-def _header(reader: _Reader, file: BinaryIO, path: Path, size: int) -> Header:
+def _header(reader: _Reader, file: BinaryIO, size: int) -> Header:
     if size < 24 or reader.bytes(4) != _MAGIC:
-        raise UserError(f"{path}: no GGUF file: it does not begin with {_MAGIC.decode()!r}", got=f"{size} bytes")
+        raise UserError(
+            f"{reader.called}: no GGUF file: it does not begin with {_MAGIC.decode()!r}", got=f"{size} bytes"
+        )
     version = int(reader.number("I"))
     if version not in _VERSIONS:
         raise reader.broken("another version", got=version, allowed=" or ".join(map(str, _VERSIONS)))
@@ -188,8 +196,11 @@ def _header(reader: _Reader, file: BinaryIO, path: Path, size: int) -> Header:
     for _ in range(pairs):
         key = reader.text()
         metadata[key] = reader.value(int(reader.number("I")))
-    if not isinstance(metadata.get("general.architecture"), str):
-        raise reader.broken("it names no general.architecture")
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str) or not re.fullmatch(r"[\w.-]{1,64}", architecture, re.ASCII):
+        raise reader.broken("it names no general.architecture", got=architecture)
+    if not tensors:
+        raise reader.broken("it holds no weights")
     header = Header(version, metadata, tuple(reader.tensor() for _ in range(tensors)), size)
     _refuse_truncated(reader, header, file.tell())
     return header

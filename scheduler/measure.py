@@ -29,6 +29,7 @@ __all__ = ["DECODE_PLAN", "FULL_PLAN", "QUICK_PLAN", "Measured", "Plan", "measur
 Progress = Callable[[int, int], None]
 
 _PROBE_TOKENS = 16
+_MOST_THREADS = 512  # that llama.cpp takes
 _NOISY = 0.2  # spread of repetitions from which the machine counts as busy
 
 
@@ -102,8 +103,12 @@ def measure(
 
     Raises UserError where the runtime is missing or refuses the file, and where not even two lengths fit.
     """
-    if threads < 1:
-        raise UserError("threads must be at least 1", got=threads)
+    if not 1 <= threads <= _MOST_THREADS:
+        raise UserError("threads must be at least 1", got=threads, allowed=f"1 to {_MOST_THREADS}")
+    if not 0.0 < budget_s < float("inf"):
+        raise UserError(
+            "the time allowed must be a number of seconds above 0", got=budget_s, next_step="--budget-s 300"
+        )
     with LlamaCpp(path, threads=threads) as engine:
         plan, notes = _affordable(_within(plan, gguf), engine, budget_s)
         timings = tuple(_timing(found, plan) for found in _rounds(engine, plan, budget_s, progress))

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from profiles.errors import UserError, did_you_mean
@@ -33,6 +33,8 @@ Progress = Callable[[int, int], None]
 Ask = Callable[[Terms, str], bool]
 """Shows terms and their text to the user; whether they were accepted."""
 
+_UNREADABLE = "unreadable"
+_MOST_NAME = 100  # characters
 _STALE_S = 24 * 3600.0  # a pull's folder as old as that was left by a process that was killed
 
 
@@ -81,7 +83,7 @@ class ModelStore:
         Raises UserError for names and files that do not exist, refused terms, failed or unverifiable downloads.
         """
         if what in KNOWN:
-            return self._known(what, name or what, ask, tell)
+            return self._known(what, what if name is None else _checked_name(name), ask, tell)
         if what.startswith("hf:"):
             return self._hugging_face(what, name, progress, tell)
         if Path(what).is_file():
@@ -107,16 +109,18 @@ class ModelStore:
         raise UserError("this model has not been pulled", got=name, next_step=hint)
 
     def find(self, name: str) -> Pulled:
-        """What is known of a model; a file that was put there by hand is described by its head alone."""
-        path, about = self.path(name), self.folder / f"{name}.json"
-        try:
-            return Pulled(**json.loads(about.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            size, architecture = path.stat().st_size, read_header(path).architecture
-            return Pulled(
-                name=name, path=str(path), bytes=size, sha256="", verified="header", source="put there by hand",
-                architecture=architecture, licence="unknown",
-            )  # fmt: skip
+        """What is known of a model; a file that was put there by hand is described by its head alone.
+
+        One that cannot be read is `unreadable`: it hides none of the others.
+        """
+        path = self.path(name)
+        known = _read_about(self.folder / f"{name}.json")
+        if known is not None:
+            return replace(known, name=name, path=str(path))
+        return Pulled(
+            name=name, path=str(path), bytes=path.stat().st_size, sha256="", verified="header",
+            source="put there by hand", architecture=_architecture(path), licence="unknown",
+        )  # fmt: skip
 
     # How each source is pulled.
 
@@ -146,16 +150,17 @@ class ModelStore:
 
     def _hugging_face(self, what: str, name: str | None, progress: Progress, tell: Callable[[str], None]) -> Pulled:
         repository, file = _hugging_face_parts(what)
-        name = _checked_name(name or Path(file).stem)
+        name = _checked_name(Path(file).stem if name is None else name)
         self._refuse_taken(name)
         with _Workplace(self.folder) as work:
             tell(f"downloading {file} of {repository}")
             path = work.folder / "model.gguf"
             verified, found = fetch_hugging_face(repository, file, path, progress)
+            self._refuse_taken(name)  # by another pull meanwhile
             return self._keep(path, name, found, verified, what, "see the repository")
 
     def _local(self, path: Path, name: str | None) -> Pulled:
-        name = _checked_name(name or path.stem)
+        name = _checked_name(path.stem if name is None else name)
         self._refuse_taken(name)
         read_header(path)  # before a hash of gigabytes
         with _Workplace(self.folder) as work:
@@ -164,13 +169,15 @@ class ModelStore:
                 link.symlink_to(path.resolve())
             except OSError:  # file systems, and users on Windows, that cannot link
                 shutil.copyfile(path, link)
-            return self._keep(link, name, sha256_of(path), "header", str(path.resolve()), "unknown")
+            found = sha256_of(path)
+            self._refuse_taken(name)  # by another pull meanwhile
+            return self._keep(link, name, found, "header", str(path.resolve()), "unknown")
 
     def _keep(
         self, file: Path, name: str, sha256: str, verified: str, source: str, licence: str, *, accepted: bool = False
     ) -> Pulled:
         """Check the head, then move the file into place; what is known of it goes first, alone it means nothing."""
-        header, target = read_header(file), self.folder / f"{name}.gguf"
+        header, target = read_header(file, called=source), self.folder / f"{name}.gguf"
         pulled = Pulled(
             name=name, path=str(target), bytes=header.file_bytes, sha256=sha256, verified=verified, source=source,
             architecture=header.architecture, licence=licence, terms_accepted=accepted,
@@ -192,10 +199,29 @@ class ModelStore:
         )
 
     def _refuse_taken(self, name: str) -> None:
-        if name in self.names():
+        target = self.folder / f"{name}.gguf"
+        if target.exists():
             raise UserError(
-                "a model of this name is there already", got=name, next_step=f"give --name, or delete {self.path(name)}"
+                "a model of this name is there already", got=name, next_step=f"give --name, or delete {target}"
             )
+
+
+def _read_about(path: Path) -> Pulled | None:
+    """What was written of a model when it was pulled; None for nothing, and for what somebody broke."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        known = Pulled(**facts)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    wanted = {"bytes": int, "terms_accepted": bool}
+    return known if all(type(value) is wanted.get(key, str) for key, value in asdict(known).items()) else None
+
+
+def _architecture(path: Path) -> str:
+    try:
+        return read_header(path).architecture
+    except UserError:
+        return _UNREADABLE
 
 
 class _Workplace:
@@ -206,11 +232,7 @@ class _Workplace:
             folder.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=".pull-", dir=folder))
         except OSError as error:
-            raise UserError(
-                f"cannot write to the folder of models: {error.strerror}",
-                got=str(folder),
-                next_step="set NEARFAR_MODELS_DIR to one that you may write to",
-            ) from None
+            raise _cannot_write(folder, error) from None
 
     def __enter__(self) -> _Workplace:
         for old in self.folder.parent.glob(".pull-*"):
@@ -218,13 +240,23 @@ class _Workplace:
                 shutil.rmtree(old, ignore_errors=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _cannot_write(self.folder.parent, error) from None
+
+
+def _cannot_write(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write to the folder of models: {error.strerror or error}",
+        got=str(folder),
+        next_step="make room, or set NEARFAR_MODELS_DIR to one that you may write to",
+    )
 
 
 def _hugging_face_parts(what: str) -> tuple[str, str]:
     """`hf:OWNER/NAME/FILE` as repository and file. Raises UserError for anything else."""
-    found = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)/((?:[\w.-]+/)*[\w.-]+\.gguf)", what)
+    found = re.fullmatch(r"hf:(\w[\w.-]*/\w[\w.-]*)/((?:\w[\w.-]*/)*\w[\w.-]*\.gguf)", what, re.ASCII)
     if found is None or ".." in what:
         raise UserError("no file on Hugging Face is called that", got=what, allowed="hf:OWNER/REPOSITORY/FILE.gguf")
     return found[1], found[2]
@@ -233,6 +265,11 @@ def _hugging_face_parts(what: str) -> tuple[str, str]:
 def _checked_name(name: str) -> str:
     """A name in small letters that can be a file's. Raises UserError for others."""
     name = name.lower()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise UserError("a model's name cannot be a file's", got=name, allowed="letters, digits, '.', '_', '-'")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) or len(name) > _MOST_NAME:
+        raise UserError(
+            "a model's name cannot be a file's",
+            got=name,
+            allowed=f"up to {_MOST_NAME} letters, digits, '.', '_', '-'",
+            next_step="give --name",
+        )
     return name

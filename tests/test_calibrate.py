@@ -287,7 +287,7 @@ def test_a_model_of_which_only_the_size_is_known(tmp_path: Path) -> None:
         (GOOD + "qwen3-0.6b,w4,128,,1e300,40,,\n", "line 2: the prompt would be computed at"),
         (GOOD + "qwen3-0.6b,w4,128,,,40,1e-300,\n", "line 2: the prompt would be computed at"),
         (GOOD + "qwen3\x1b[31m,w4,128,,900,40,,\n", "model: not one line of text"),
-        (GOOD + "qwen3-0.6b,w4,128,,900,40,,\n" * 2001, "too many rows to fit; allowed: at most 2,000"),
+        (GOOD + "qwen3-0.6b,w4,128,,900,40,,\n" * 501, "too many rows to fit; allowed: at most 500"),
         ("x" * (1 << 20), "a line without an end"),
         (
             GOOD.replace("batch", "batch,params_b") + "new,w4,128,,900,40,,,1e300\n",
@@ -303,8 +303,9 @@ def test_bad_rates_are_refused(tmp_path: Path, text: str, words: str) -> None:
 
 def test_rates_of_no_one_device_are_refused(tmp_path: Path) -> None:
     text = GOOD + "qwen3-0.6b,w4,128,,900,40,,\n" + "qwen3-0.6b,w4,128,,900,40,,4000\n"
+    (tmp_path / "rates.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"no one device decodes int4 at these rates; .*batch"):
-        fit_rates(read(tmp_path, text))
+        fit_rates(read_rates(tmp_path / "rates.csv", CATALOGUE))
 
 
 def test_rates_without_one_half_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -337,8 +338,23 @@ def test_a_broken_model_hides_no_other(store: ModelStore, tmp_path: Path) -> Non
 
 def test_a_folder_in_the_place_of_a_model(store: ModelStore, tmp_path: Path) -> None:
     (store.folder / "tiny.gguf").mkdir(parents=True)
-    with pytest.raises(UserError, match="cannot write to the folder of models"):
+    with pytest.raises(UserError, match=r"there already.*or delete .*tiny\.gguf"):
         store.pull(str(write_gguf(tmp_path / "tiny.gguf")))
+    assert left_in(store) == ["tiny.gguf"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(WEIGHTS)
+    with pytest.raises(UserError, match=r"cannot write to the folder of models: No space left on device; .*make room"):
+        store.pull(str(file))
+    assert left_in(store) == []
 
 
 def test_paths_that_are_too_long(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

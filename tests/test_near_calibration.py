@@ -352,6 +352,7 @@ def test_chips_without_measurements_are_predicted_and_said_to_be(name: str, engi
         ({"soc": "RV1126B", "accelerator": "gpu"}, "has no gpu"),
         ({"accelerator": "tpu"}, "none of npu, gpu, cpu"),
         ({"model": "median over focused model matrix"}, "neither in the catalogue nor described by its size"),
+        ({"model": ""}, "the row names no model"),
         ({"quantization": "mixed"}, "tells no width"),
     ],
 )
