@@ -13,7 +13,7 @@ from profiles import Catalogue
 from sim.calibration.near_cells import Cell as NearCell
 from sim.calibration.near_cells import device_rows, left_out, measured, value_of
 from sim.calibration.near_fit import fit, leave_one_model_out, predicted_s
-from sim.calibration.serving_fit import ServingFit, fit_serving
+from sim.calibration.serving_fit import fit_serving
 from sim.calibration.serving_held_out import SERVING_FACTS, fitting_rows
 from sim.calibration.serving_held_out import leave_one_model_out as leave_one_served_model_out
 from sim.calibration.serving_records import FittedRows
@@ -28,7 +28,6 @@ HeldOut = Mapping[Place, float]
 """Predictions, in the unit of the column, by cell."""
 
 _FOLDS, _SEED = 4, 0
-_STEPS, _STEPS_AGAIN = 30, 10  # of a serving fit, and of one that starts from its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +91,9 @@ def held_out(catalogue: Catalogue) -> tuple[HeldOut, HeldOut]:
     table = read_table(SERVING_FACTS)
     numbered = replace(table, sources=tuple(str(number) for number in range(len(table.sources))))
     served = fitting_rows(numbered, catalogue).data
-    whole = fit_serving(served.rows, served.tpot_s, served.ttft_s, most_steps=_STEPS)
     without_model = {_place(one.cell): _value(one.cell, one.seconds) for one in leave_one_model_out(near)}
-    without_model |= _by_place(served, *leave_one_served_model_out(served, whole))
-    return without_model, _near_quarters(near) | _served_quarters(served, whole)
+    without_model |= _by_place(served, *leave_one_served_model_out(served))
+    return without_model, _near_quarters(near) | _served_quarters(served)
 
 
 def _place(cell: NearCell) -> Place:
@@ -130,7 +128,7 @@ def _near_quarters(cells: Sequence[NearCell]) -> dict[Place, float]:
     return found
 
 
-def _served_quarters(served: FittedRows, whole: ServingFit) -> dict[Place, float]:
+def _served_quarters(served: FittedRows) -> dict[Place, float]:
     fold_of = _folds(range(len(served.rows)))
     fold = np.array([fold_of[row] for row in range(len(served.rows))])
     tpot, ttft = np.empty(len(fold)), np.empty(len(fold))
@@ -140,8 +138,6 @@ def _served_quarters(served: FittedRows, whole: ServingFit) -> dict[Place, float
             [served.rows[i] for i in others],
             served.tpot_s[others],
             served.ttft_s[others],
-            start=whole.effects,
-            most_steps=_STEPS_AGAIN,
         )
         tpot[mine], ttft[mine] = again.predict([served.rows[i] for i in mine])
     return _by_place(served, tpot, ttft)

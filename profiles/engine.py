@@ -36,9 +36,17 @@ class EngineVersion(Facts):
     """What one version of an engine, or one published set of runs, does differently from the record."""
 
     host_step_us: NonNegative
-    """In place of the record's."""
+    """This and the following in place of the record's."""
+    layer_us: NonNegative
+    """Small kernels, launches and gaps, once a layer."""
+    moe_layer_us: NonNegative
+    """The same once a mixture-of-experts layer, on top."""
+    prefill_launch_us: NonNegative
+    """Once a layer in a step that holds prefill, on top."""
+    moe_prefill_launch_us: NonNegative
+    """The same once a mixture-of-experts layer, on top."""
     serving: ServingEffects
-    """In place of the record's."""
+    """What a client measures beyond the steps."""
 
 
 class FitQuality(Facts):
@@ -52,8 +60,10 @@ class FitQuality(Facts):
     """Median absolute error of TPOT."""
     tpot_p90_error: NonNegative
     """The error that nine of ten rows stay below: the band."""
+    unversioned_tpot_median_error: NonNegative | None = None
+    """Median absolute error of TPOT when the version of the engine is not told; empty for a record without versions."""
     ttft_median_error: NonNegative | None = None
-    """The same of TTFT; empty where none was measured."""
+    """As of TPOT, of TTFT; empty where none was measured."""
     ttft_p90_error: NonNegative | None = None
     """The same of TTFT."""
 
@@ -151,4 +161,4 @@ class EngineCoefficients(Record):
         found = self.versions.get(version)
         if found is None:
             return self
-        return self.model_copy(update={"host_step_us": found.host_step_us, "serving": found.serving})
+        return self.model_copy(update={name: getattr(found, name) for name in type(found).model_fields})

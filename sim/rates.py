@@ -51,7 +51,7 @@ class Rates:
         self.decode_attend_window_s = w.decode_pair_flops_window / rate
         tile = engine.mixed_query_tile_rows * engine.prefill_attention_efficiency / engine.mixed_attention_efficiency
         own = self.decode_attend_s / np.where(self.attend_s > 0.0, self.attend_s, 1.0)
-        self.mixed_rows = np.where(w.separate_decodes > 0.0, own, tile)[()]
+        self.mixed_rows = np.where(w.separate_decodes > 0.0, own, np.maximum(tile, own))[()]
         read = w.bandwidth * engine.kv_read_efficiency
         self.read_s = w.kv_bytes / (read * w.kv_shards)
         self.read_window_s = w.kv_bytes_window / (read * w.kv_shards_window)

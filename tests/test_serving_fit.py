@@ -50,7 +50,7 @@ def chosen() -> Selection:
 
 @pytest.fixture(scope="module")
 def whole(chosen: Selection) -> ServingFit:
-    return fit_serving(chosen.data.rows, chosen.data.tpot_s, chosen.data.ttft_s, most_steps=30)
+    return fit_serving(chosen.data.rows, chosen.data.tpot_s, chosen.data.ttft_s)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_few_absurd_rows_move_nothing_much(synthetic: FittedRows, refitted: Se
     tpot, ttft = synthetic.tpot_s.copy(), synthetic.ttft_s.copy()
     ttft[10] *= 50.0
     tpot[200] /= 20.0
-    again = fit_serving(synthetic.rows, tpot, ttft, start=refitted.effects)
+    again = fit_serving(synthetic.rows, tpot, ttft)
     others = selected(synthetic, np.setdiff1d(np.arange(len(tpot)), [10, 200]))
     for before, after in zip(refitted.predict(others.rows), again.predict(others.rows), strict=True):
         middle, band = errors_of(after, before)
@@ -129,7 +129,7 @@ def test_rows_may_lack_one_of_the_two_times(synthetic: FittedRows, true: Serving
 
 
 def test_a_fit_that_starts_from_its_result_stays_there(synthetic: FittedRows, refitted: ServingFit) -> None:
-    again = fit_serving(synthetic.rows, synthetic.tpot_s, synthetic.ttft_s, start=refitted.effects, most_steps=3)
+    again = fit_serving(synthetic.rows, synthetic.tpot_s, synthetic.ttft_s)
     assert again.predict(synthetic.rows)[0] == pytest.approx(refitted.predict(synthetic.rows)[0], rel=5e-3)
 
 
@@ -260,6 +260,6 @@ def test_records_say_where_they_come_from_and_what_they_are_worth(synthetic: Fit
 
 @pytest.mark.long
 def test_models_that_the_fit_never_saw_are_predicted_too(chosen: Selection, whole: ServingFit) -> None:
-    tpot, ttft = leave_one_model_out(chosen.data, whole)
+    tpot, ttft = leave_one_model_out(chosen.data)
     assert errors_of(tpot, chosen.data.tpot_s)[0] <= 0.12
     assert errors_of(ttft, chosen.data.ttft_s)[0] <= 0.30

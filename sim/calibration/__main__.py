@@ -17,7 +17,7 @@ from profiles.files import DATA
 from sim.calibration.near_cells import device_rows
 from sim.calibration.near_write import write
 from sim.calibration.serving_fit import fit_serving
-from sim.calibration.serving_held_out import SERVING_FACTS, STEPS, errors_of, fitting_rows, leave_one_model_out
+from sim.calibration.serving_held_out import SERVING_FACTS, errors_of, fitting_rows, leave_one_model_out
 from sim.calibration.serving_records import engine_records, write_records
 from sim.calibration.tables import read_table
 from sim.numbers import Floats
@@ -59,7 +59,7 @@ def measurements(folder: Path, *, held_out: bool) -> None:
     print(f"{len(near)} records of runtimes on devices in {folder / 'near-runtimes'}")
     chosen = fitting_rows(read_table(SERVING_FACTS), catalogue)
     data = chosen.data
-    fit = fit_serving(data.rows, data.tpot_s, data.ttft_s, most_steps=STEPS)
+    fit = fit_serving(data.rows, data.tpot_s, data.ttft_s)
     (folder / "engines").mkdir(parents=True, exist_ok=True)
     written = write_records(engine_records(fit, data), folder / "engines")
     print(f"{len(written)} engine records in {folder / 'engines'}, fitted to {len(data.rows)} rows")
@@ -67,7 +67,7 @@ def measurements(folder: Path, *, held_out: bool) -> None:
         print(f"  left out: {rows} rows, {reason}")
     _tell("in sample", *fit.predict(data.rows), data.tpot_s, data.ttft_s)
     if held_out:
-        _tell("each model left out in turn", *leave_one_model_out(data, fit), data.tpot_s, data.ttft_s)
+        _tell("each model left out in turn", *leave_one_model_out(data), data.tpot_s, data.ttft_s)
 
 
 def _tell(label: str, tpot: Floats, ttft: Floats, measured_tpot: Floats, measured_ttft: Floats) -> None:

@@ -23,7 +23,7 @@ from sim.calibration.closed_loop import Case, cases_of, predict
 from sim.calibration.serving_inputs import Served
 from sim.numbers import Floats
 
-__all__ = ["FIXED", "PRIORS", "Effects", "Groups", "ServingFit", "fit_serving", "groups_of"]
+__all__ = ["ALL_LEVELS", "BY_VERSION", "FIXED", "PRIORS", "Effects", "Groups", "ServingFit", "fit_serving", "groups_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +36,25 @@ class Prior:
 
 
 PRIORS: Mapping[str, Prior] = {
-    "gemm_efficiency": Prior(0.75, 0.6, 0.95),
-    "gemm_half_tokens": Prior(64.0, 1.4),
-    "weight_read_efficiency": Prior(0.8, 0.5, 0.95),
-    "kv_read_efficiency": Prior(0.75, 0.6, 0.95),
-    "prefill_attention_efficiency": Prior(0.5, 0.8, 0.95),
-    "host_step_us": Prior(1200.0, 1.6),
-    "layer_us": Prior(25.0, 1.2),
-    "layer_per_sequence_us": Prior(0.15, 1.6),
-    "per_sequence_us": Prior(5.0, 1.6),
-    "prefill_launch_us": Prior(60.0, 1.6),
-    "moe_prefill_launch_us": Prior(100.0, 1.6),
-    "moe_gemm_derate": Prior(0.6, 0.8, 1.0),
-    "moe_read_derate": Prior(0.7, 0.6, 1.0),
-    "moe_layer_us": Prior(15.0, 1.6),
-    "collective_latency_us": Prior(10.0, 1.2),
-    "collective_efficiency": Prior(0.5, 1.0, 0.95),
-    "request_ms": Prior(30.0, 2.0),
-    "burst_share": Prior(0.15, 2.0, 0.6),
-    "slot_share": Prior(0.02, 4.0),
+    "gemm_efficiency": Prior(0.75, 0.42, 0.95),
+    "gemm_half_tokens": Prior(64.0, 0.98),
+    "weight_read_efficiency": Prior(0.8, 0.35, 0.95),
+    "kv_read_efficiency": Prior(0.75, 0.42, 0.95),
+    "prefill_attention_efficiency": Prior(0.5, 0.56, 0.95),
+    "host_step_us": Prior(800.0, 0.8),
+    "layer_us": Prior(40.0, 0.8),
+    "layer_per_sequence_us": Prior(0.15, 1.12),
+    "per_sequence_us": Prior(5.0, 1.12),
+    "prefill_launch_us": Prior(60.0, 1.12),
+    "moe_prefill_launch_us": Prior(100.0, 1.12),
+    "moe_gemm_derate": Prior(0.6, 0.56, 1.0),
+    "moe_read_derate": Prior(0.7, 0.42, 1.0),
+    "moe_layer_us": Prior(30.0, 0.8),
+    "collective_latency_us": Prior(10.0, 0.84),
+    "collective_efficiency": Prior(0.5, 0.7, 0.95),
+    "request_ms": Prior(30.0, 1.4),
+    "burst_share": Prior(0.15, 1.4, 0.6),
+    "slot_share": Prior(0.02, 2.8),
 }
 FIXED: Mapping[str, float] = {  # what serving measurements cannot tell apart
     "mixed_query_tile_rows": 1.0,
@@ -66,11 +66,19 @@ FIXED: Mapping[str, float] = {  # what serving measurements cannot tell apart
     "host_staged_collective_latency_us": 35.0,
 }
 _MIXED_ATTENTION = 0.9  # of prefill_attention_efficiency
-_LEVELS = {"runtime": 0.5, "accelerator": 0.25, "precision": 0.3, "pair": 0.35, "triple": 0.25}
+_LEVELS = {"runtime": 0.5, "accelerator": 0.5, "precision": 0.3, "pair": 0.35, "triple": 0.25}
 _VERSION_LEVEL = 0.6
-_BY_VERSION = ("host_step_us", "request_ms", "burst_share", "slot_share")
+ALL_LEVELS = (*_LEVELS, "version")
+BY_VERSION = (
+    "host_step_us", "layer_us", "moe_layer_us", "prefill_launch_us", "moe_prefill_launch_us",
+    "request_ms", "burst_share", "slot_share",
+)  # fmt: skip
 _TPOT_ERROR, _TTFT_ERROR = 0.10, 0.25  # relative errors that the loss takes for ordinary
 _STEP = 1e-4
+_MOST_STEPS = 40
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 0.1, 1e-6, 1e6
+_LONGEST = 1.0  # of a step of one effect
+_ENOUGH = 1e-5  # of the cost: what is gained by the last step
 _LARGEST = 4.0  # of the logarithm of a coefficient by its prior
 
 
@@ -114,7 +122,7 @@ class _Design:
         spreads: list[float] = []
         for name, prior in PRIORS.items():
             first, columns = len(self.keys), []
-            levels = {"general": 1.0} | _LEVELS | ({"version": _VERSION_LEVEL} if name in _BY_VERSION else {})
+            levels = {"general": 1.0} | _LEVELS | ({"version": _VERSION_LEVEL} if name in BY_VERSION else {})
             for level, share in levels.items():
                 members = [one.of(level) if level != "general" else "" for one in groups]
                 for group in sorted(set(members)):
@@ -145,7 +153,7 @@ class ServingFit:
 
     effects: Effects
 
-    def coefficients_of(self, groups: Groups, *, levels: Sequence[str] = (*_LEVELS, "version")) -> SimpleNamespace:
+    def coefficients_of(self, groups: Groups, *, levels: Sequence[str] = ALL_LEVELS) -> SimpleNamespace:
         """The coefficients of a group, with the effects of some levels only. Unknown groups have no effect."""
 
         def total(name: str) -> float:
@@ -154,41 +162,42 @@ class ServingFit:
 
         return coefficients({name: total(name) for name in PRIORS})
 
-    def predict(self, rows: Sequence[Served]) -> tuple[Floats, Floats]:
-        """TPOT and TTFT in seconds, arrays of (rows)."""
-        each = [self.coefficients_of(groups_of(row)) for row in rows]
+    def predict(self, rows: Sequence[Served], *, levels: Sequence[str] = ALL_LEVELS) -> tuple[Floats, Floats]:
+        """TPOT and TTFT in seconds, arrays of (rows), with the effects of some levels only."""
+        each = [self.coefficients_of(groups_of(row), levels=levels) for row in rows]
         names = vars(each[0])
         return predict(cases_of(rows), SimpleNamespace(**{n: np.array([getattr(e, n) for e in each]) for n in names}))
 
 
 def fit_serving(
-    rows: Sequence[Served], tpot_s: Floats, ttft_s: Floats, *, start: Effects | None = None, most_steps: int = 25
+    rows: Sequence[Served], tpot_s: Floats, ttft_s: Floats, *, most_steps: int = _MOST_STEPS
 ) -> ServingFit:
     """Effects that explain measured TPOT and TTFT, arrays of (rows) in seconds, NaN where not measured.
 
-    `start` are the effects to begin with: those of a fit to nearly the same rows save most of the steps.
+    Levenberg-Marquardt from the priors: nothing but the rows decides where it ends.
     """
-    from scipy.optimize import least_squares
-    from scipy.sparse import csr_matrix, diags_array, hstack, vstack
-
     design = _Design([groups_of(row) for row in rows])
-    case = cases_of(rows)
-    problem = _Problem(design, case, tpot_s, ttft_s)
-
-    def jacobian(effects: Floats) -> Any:
-        base = problem.errors(effects)
-        parts = [
-            csr_matrix(problem.per_row(block) * ((problem.errors(effects, shift=name) - base) / _STEP)[:, None])
-            for name, (_, block) in design.blocks.items()
-        ]
-        return vstack([hstack(parts), diags_array(1.0 / design.spreads)]).tocsr()
-
-    first = np.array([(start or {}).get(key, 0.0) for key in design.keys])
-    found = least_squares(
-        lambda effects: np.concatenate([problem.errors(effects), effects / design.spreads]),
-        first, jac=jacobian, x_scale=design.spreads, tr_solver="lsmr", max_nfev=most_steps,
-    )  # fmt: skip
-    return ServingFit(effects=dict(zip(design.keys, found.x.tolist(), strict=True)))
+    problem = _Problem(design, cases_of(rows), tpot_s, ttft_s)
+    effects = np.zeros(len(design.keys))
+    errors = problem.errors(effects)
+    cost, damping = problem.cost(effects, errors), _FIRST_DAMPING
+    for _ in range(most_steps):
+        slopes = problem.slopes(effects, errors)
+        curvature = slopes.T @ slopes + np.diag(1.0 / design.spreads**2)
+        downhill = slopes.T @ errors + effects / design.spreads**2
+        gained = 0.0
+        while gained <= 0.0 and damping < _MOST_DAMPING:
+            damped = curvature + damping * np.diag(np.diag(curvature))
+            tried = effects - np.clip(np.linalg.solve(damped, downhill), -_LONGEST, _LONGEST)
+            tried_errors = problem.errors(tried)
+            gained = cost - problem.cost(tried, tried_errors)
+            damping = damping * 4.0 if gained <= 0.0 else max(damping / 5.0, _LEAST_DAMPING)
+        if gained <= 0.0:
+            break
+        effects, errors, cost = tried, tried_errors, cost - gained
+        if gained < _ENOUGH * cost:
+            break
+    return ServingFit(effects=dict(zip(design.keys, effects.tolist(), strict=True)))
 
 
 class _Problem:
@@ -200,9 +209,17 @@ class _Problem:
         self._measured = np.log(np.concatenate([tpot_s[self._tpot], ttft_s[self._ttft]]))
         self._ordinary = np.repeat([_TPOT_ERROR, _TTFT_ERROR], [len(self._tpot), len(self._ttft)])
 
-    def per_row(self, block: Floats) -> Floats:
-        """A block of (rows, effects) as one of (errors, effects)."""
-        return np.concatenate([block[self._tpot], block[self._ttft]])
+    def cost(self, effects: Floats, errors: Floats) -> float:
+        """Half the sum of the squares of errors and of effects in their spreads."""
+        return 0.5 * float(errors @ errors + np.sum((effects / self._design.spreads) ** 2))
+
+    def slopes(self, effects: Floats, errors: Floats) -> Floats:
+        """What each effect does to each error, (errors, effects)."""
+        parts = []
+        for name, (_, block) in self._design.blocks.items():
+            slope = (self.errors(effects, shift=name) - errors) / _STEP
+            parts.append(np.concatenate([block[self._tpot], block[self._ttft]]) * slope[:, None])
+        return np.hstack(parts)
 
     def errors(self, effects: Floats, *, shift: str | None = None) -> Floats:
         """The errors; with one coefficient a little larger in every row, for a derivative."""

@@ -15,17 +15,15 @@ import numpy as np
 from profiles import Catalogue
 from profiles.files import DATA
 from sim.calibration.closed_loop import cases_of
-from sim.calibration.serving_fit import ServingFit, fit_serving
+from sim.calibration.serving_fit import fit_serving
 from sim.calibration.serving_inputs import Served, UncoveredError, served
 from sim.calibration.serving_records import FittedRows
 from sim.calibration.tables import Table
 from sim.numbers import Floats
 
-__all__ = ["SERVING_FACTS", "STEPS", "Selection", "errors_of", "fitting_rows", "leave_one_model_out"]
+__all__ = ["SERVING_FACTS", "Selection", "errors_of", "fitting_rows", "leave_one_model_out"]
 
 SERVING_FACTS = DATA / "measurements" / "serving.csv"
-STEPS = 30  # of a fit
-_STEPS_AGAIN = 10  # of one that starts from its result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +60,11 @@ def fitting_rows(table: Table, catalogue: Catalogue) -> Selection:
     return Selection(data=FittedRows(rows=rows, tpot_s=tpot, ttft_s=ttft, sources=sources), left_out=left_out)
 
 
-def leave_one_model_out(data: FittedRows, fit: ServingFit) -> tuple[Floats, Floats]:
-    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its model."""
+def leave_one_model_out(data: FittedRows) -> tuple[Floats, Floats]:
+    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its model.
+
+    Every fit starts from the priors: one that started from the fit to all rows would remember what it saw.
+    """
     models = np.array([row.deployment.model.name for row in data.rows])
     tpot, ttft = np.empty(len(models)), np.empty(len(models))
     for number, model in enumerate(names := sorted(set(models)), start=1):
@@ -73,8 +74,6 @@ def leave_one_model_out(data: FittedRows, fit: ServingFit) -> tuple[Floats, Floa
             [data.rows[i] for i in others],
             data.tpot_s[others],
             data.ttft_s[others],
-            start=fit.effects,
-            most_steps=_STEPS_AGAIN,
         )
         tpot[own], ttft[own] = again.predict([data.rows[i] for i in own])
     return tpot, ttft

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sim.calibration.serving_fit import FIXED, PRIORS, Groups, ServingFit, groups_of
+from sim.calibration.serving_fit import ALL_LEVELS, BY_VERSION, FIXED, PRIORS, Groups, ServingFit, groups_of
 from sim.calibration.serving_inputs import Served
 from sim.numbers import Floats
 
@@ -39,8 +39,7 @@ class FittedRows:
 def engine_records(fit: ServingFit, data: FittedRows) -> list[dict[str, Any]]:
     """The records, ready to be written: from the general to the specific."""
     groups = [groups_of(row) for row in data.rows]
-    tpot, ttft = fit.predict(data.rows)
-    errors = {"tpot": np.abs(tpot / data.tpot_s - 1.0), "ttft": np.abs(ttft / data.ttft_s - 1.0)}
+    errors = {level: _errors(fit, data, levels) for level, levels in (_LEVELS | {"version": ALL_LEVELS}).items()}
     found = []
     for level in ("runtime", "pair", "triple"):
         for name in sorted({one.of(level) for one in groups}):
@@ -51,13 +50,19 @@ def engine_records(fit: ServingFit, data: FittedRows) -> list[dict[str, Any]]:
     return found
 
 
+def _errors(fit: ServingFit, data: FittedRows, levels: Sequence[str]) -> dict[str, Floats]:
+    """Relative errors of TPOT and TTFT with the effects of some levels, arrays of (rows)."""
+    tpot, ttft = fit.predict(data.rows, levels=levels)
+    return {"tpot": np.abs(tpot / data.tpot_s - 1.0), "ttft": np.abs(ttft / data.ttft_s - 1.0)}
+
+
 def _record(
     fit: ServingFit,
     level: str,
     groups: Sequence[Groups],
     members: Floats,
     data: FittedRows,
-    errors: Mapping[str, Floats],
+    errors: Mapping[str, Mapping[str, Floats]],
 ) -> dict[str, Any]:
     one = groups[np.flatnonzero(members).tolist()[0]]
     parts = {"runtime": (one.runtime,), "pair": (one.runtime, one.accelerator)}
@@ -82,7 +87,14 @@ def _record(
     versions = sorted({g.version for g, member in zip(groups, members, strict=True) if member})
     if level == "triple":
         record["versions"] = {version: _version(fit, one, version) for version in versions}
-    record["fit"] = _quality(members, data, errors)
+    record["fit"] = _quality(members, data, errors["version" if level == "triple" else level])
+    if level == "triple":
+        unversioned = _quality(members, data, errors["triple"])
+        record["fit"]["unversioned_tpot_median_error"] = unversioned["tpot_median_error"]
+    record["provenance"] = {
+        key: {"source": "a common value: serving measurements do not tell it", "confidence": "assumed"}
+        for key in (*FIXED, "mixed_attention_efficiency")
+    }
     return record
 
 
@@ -90,7 +102,7 @@ def _version(fit: ServingFit, one: Groups, version: str) -> dict[str, Any]:
     groups = Groups(runtime=one.runtime, accelerator=one.accelerator, precision=one.precision, version=version)
     values = vars(fit.coefficients_of(groups))
     serving = {key: _rounded(values[key]) for key in _EFFECTS}
-    return {"host_step_us": _rounded(values["host_step_us"]), "serving": serving}
+    return {key: _rounded(values[key]) for key in BY_VERSION if key not in _EFFECTS} | {"serving": serving}
 
 
 def _quality(members: Floats, data: FittedRows, errors: Mapping[str, Floats]) -> dict[str, Any]:
