@@ -157,8 +157,9 @@ class EngineCoefficients(Record):
         return "*" in self.accelerators
 
     def of_version(self, version: str) -> EngineCoefficients:
-        """The record as one version has it; itself for a version that it says nothing about."""
+        """The record as one version has it, with no versions left; itself for one that it says nothing about."""
         found = self.versions.get(version)
         if found is None:
             return self
-        return self.model_copy(update={name: getattr(found, name) for name in type(found).model_fields})
+        own = {name: getattr(found, name) for name in type(found).model_fields}
+        return self.model_copy(update=own | {"versions": {}})

@@ -216,6 +216,10 @@ class Deployment:
             names += [f"engine {self.engine.name}: {field}" for field in fields]
         if self._never_fitted_to:
             names.append(f"engine {self.engine.name}: fitted to no measurement {self._never_fitted_to}")
+        if self.engine.versions:
+            names.append(
+                f"engine {self.engine.name}: the middle of {len(self.engine.versions)} versions; none was named"
+            )
         if self.math != PRECISIONS[self.precision][0]:
             names.append(f"{self.precision} weights are multiplied in {self.math}")
         if self.dense_precision != self.precision:
@@ -245,13 +249,14 @@ def deploy(
 ) -> Deployment:
     """Resolve names to facts. Raises `UserError` for unknown names and for what cannot be built.
 
+    `engine` is a runtime, one of its versions (`vllm 0.12.0`, as its record lists them), or a record's name.
     `precision` defaults to the model's own, `kv_precision` to bf16 (which is what engines do). `changes` maps paths
     such as `accelerator.bandwidth_gb_s` to values that count as assumed.
     """
     chosen = catalogue.model(model)
     stored = _precision("precision", precision or chosen.native_precision)
     found, device, coefficients = changed(
-        (chosen, catalogue.accelerator(accelerator), catalogue.engine(engine, accelerator, stored)),
+        (chosen, catalogue.accelerator(accelerator), _engine(catalogue, engine, accelerator, stored)),
         changes or {},
     )
     if not {"bf16", "fp16"} & set(device.peak_tflops):
@@ -274,6 +279,19 @@ def deploy(
         data_parallel=data_parallel,
         expert_parallel=expert_parallel,
     )
+
+
+def _engine(catalogue: Catalogue, name: str, accelerator: str, precision: Dtype) -> EngineCoefficients:
+    """The record of an engine, or of one of its versions: `vllm`, `vllm 0.12.0`."""
+    runtime, _, version = name.lower().partition(" ")
+    if version:
+        try:
+            record = catalogue.engine(runtime, accelerator, precision)
+        except UserError:
+            return catalogue.engine(name, accelerator, precision)
+        if f"{runtime} {version}" in record.versions:
+            return record.of_version(f"{runtime} {version}")
+    return catalogue.engine(name, accelerator, precision)
 
 
 def _precision(what: str, name: str) -> Dtype:

@@ -324,3 +324,15 @@ def test_an_accelerator_without_sixteen_bits_is_refused(tmp_path: Path) -> None:
         "kind: accelerator\nname: npu\nextends: h100\nsource: a test\npeak_tflops: {fp16: 100}\n"
     )
     assert deploy(Catalogue(tmp_path), model="llama-3.1-8b", accelerator="npu").half in ("bf16", "fp16")
+
+
+def test_a_version_of_an_engine_can_be_named() -> None:
+    h100 = {"model": "llama-3.1-70b", "accelerator": "h100", "tensor_parallel": 4, "precision": "fp8"}
+    middle = deploy(CATALOGUE, **h100)  # type: ignore[arg-type]
+    named = deploy(CATALOGUE, **h100, engine="vLLM 0.18.0")  # type: ignore[arg-type]
+    version = middle.engine.versions["vllm 0.18.0"]
+    assert named.engine.layer_us == version.layer_us != middle.engine.layer_us
+    assert any("none was named" in one for one in middle.assumed)
+    assert not any("none was named" in one for one in named.assumed)
+    with pytest.raises(UserError, match="unknown engine"):
+        deploy(CATALOGUE, **h100, engine="vllm 99")  # type: ignore[arg-type]

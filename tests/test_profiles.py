@@ -340,8 +340,10 @@ def test_a_version_replaces_what_it_says_and_nothing_else(shipped: Catalogue) ->
     record = shipped.engine("trtllm", "h100", "fp8")
     version, stated = next(iter(record.versions.items()))
     found = record.of_version(version)
-    assert (found.host_step_us, found.serving) == (stated.host_step_us, stated.serving)
-    assert found.model_copy(update={"host_step_us": record.host_step_us, "serving": record.serving}) == record
+    named = set(type(stated).model_fields)
+    assert all(getattr(found, name) == getattr(stated, name) for name in named)
+    assert found.versions == {}
+    assert found.model_copy(update={name: getattr(record, name) for name in (*named, "versions")}) == record
     assert record.of_version("no such version") is record
 
 

@@ -169,9 +169,7 @@ class ServingFit:
         return predict(cases_of(rows), SimpleNamespace(**{n: np.array([getattr(e, n) for e in each]) for n in names}))
 
 
-def fit_serving(
-    rows: Sequence[Served], tpot_s: Floats, ttft_s: Floats, *, most_steps: int = _MOST_STEPS
-) -> ServingFit:
+def fit_serving(rows: Sequence[Served], tpot_s: Floats, ttft_s: Floats, *, most_steps: int = _MOST_STEPS) -> ServingFit:
     """Effects that explain measured TPOT and TTFT, arrays of (rows) in seconds, NaN where not measured.
 
     Levenberg-Marquardt from the priors: nothing but the rows decides where it ends.
