@@ -1,7 +1,7 @@
 """A calibrated device as a YAML file that the catalogue reads: what was fitted, and plainly what was not.
 
-text = device_yaml(facts, catalogue)       checked as the catalogue will read it
-write_device(path, text, force=False)      whole or not at all
+data = device_mapping(found, catalogue)    checked as the catalogue will read it
+write_device(path, data, force=False)      whole or not at all
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ _ASSUMED: dict[str, Any] = {
 """Of a machine on the mains of which nothing but its speed was measured."""
 _POWER_W = 15.0
 _MODEL_SHARE = 0.5  # of the memory, that models may hold
+_AS_TOLD = {"source": "as the system tells", "confidence": "measured"}
+_GUESSED_MEMORY_GIB = 8.0
 _NOT_MEASURED = "not measured; a guess for a computer on the mains"
 
 
@@ -88,7 +90,8 @@ def device_mapping(found: CalibratedDevice, catalogue: Catalogue) -> dict[str, A
 
 
 def _alone(found: CalibratedDevice, own: dict[str, Any], engine: dict[str, Any]) -> dict[str, Any]:
-    memory = machine_memory_gib()
+    told = machine_memory_gib()
+    memory = told if told is not None else _GUESSED_MEMORY_GIB
     assumed = ["form", "tier", "model_memory_gib", f"engines.{found.engine_name}.power_w", *_ASSUMED]
     data = {
         **own,
@@ -101,7 +104,8 @@ def _alone(found: CalibratedDevice, own: dict[str, Any], engine: dict[str, Any])
         **_ASSUMED,
         "provenance": {
             **{path: {"source": _NOT_MEASURED, "confidence": "assumed"} for path in assumed},
-            **{path: {"source": "as the system tells", "confidence": "measured"} for path in ("soc", "memory_gib")},
+            "soc": _AS_TOLD,
+            "memory_gib": _AS_TOLD if told is not None else {"source": "a guess", "confidence": "assumed"},
         },
     }
     parse(data, _called(own))
@@ -177,11 +181,11 @@ def machine_soc() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def machine_memory_gib() -> float:
-    """GiB of main memory, to one digit after the point; 8 where the system does not tell."""
+def machine_memory_gib() -> float | None:
+    """GiB of main memory, to one digit after the point; None where the system does not tell."""
     with suppress(AttributeError, ValueError, OSError):
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    return 8.0
+    return None
 
 
 def _facts(facts: Facts) -> dict[str, Any]:

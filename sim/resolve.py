@@ -82,7 +82,7 @@ def _engine_settings(name: str, spec: PoolSpec, deployment: Deployment) -> tuple
     memory = deployment.memory(max_num_batched_tokens=engine.max_num_batched_tokens)
     if memory.kv_per_token == 0.0:
         raise UserError(
-            f"pools.{name}: every layer of {model.name} has a sliding window: its cache does not grow with the context",
+            f"pools.{name}: no layer of {model.name} has a cache that grows with the context",
             next_step="such a model is not part of this version",
         )
     derived = memory.kv_blocks(

@@ -159,7 +159,10 @@ def _device(table: Table, catalogue: Catalogue) -> Iterator[Cell]:
     for number, (inputs, measured) in enumerate(zip(table.inputs, table.measured, strict=True)):
         if not measured:
             continue
-        found = predict_near(catalogue, inputs)
+        try:
+            found = predict_near(catalogue, inputs)
+        except UserError as error:
+            raise UserError(f"row {number}: {error}") from None
         for column, value in measured.items():
             known = cast(Column, column)
             yield Cell(

@@ -223,7 +223,8 @@ def test_a_table_of_which_nothing_is_predicted(nearfar: Run, tmp_path: Path) -> 
 
 def test_the_screen_says_how_wrong_and_how_much(nearfar: Run, shipped: Validation) -> None:
     code, out, err = nearfar("validate")
-    assert (code, err) == (0, "")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "fitted to these very rows" in err
     assert out.rstrip() == validation_screen(shipped.to_json())
     told = shipped.to_json()
     assert f"coverage {told['coverage']:.1%}" in out
