@@ -283,15 +283,20 @@ def deploy(
 
 def _engine(catalogue: Catalogue, name: str, accelerator: str, precision: Dtype) -> EngineCoefficients:
     """The record of an engine, or of one of its versions: `vllm`, `vllm 0.12.0`."""
-    runtime, _, version = name.lower().partition(" ")
-    if version:
-        try:
-            record = catalogue.engine(runtime, accelerator, precision)
-        except UserError:
-            return catalogue.engine(name, accelerator, precision)
-        if f"{runtime} {version}" in record.versions:
-            return record.of_version(f"{runtime} {version}")
-    return catalogue.engine(name, accelerator, precision)
+    try:
+        return catalogue.engine(name, accelerator, precision)
+    except UserError:
+        runtime, _, version = name.lower().partition(" ")
+        if not version:
+            raise
+        record = catalogue.engine(runtime, accelerator, precision)
+    if f"{runtime} {version}" not in record.versions:
+        raise UserError(
+            f"engine {record.name} has no such version",
+            got=name,
+            allowed=", ".join(record.versions) or f"{runtime}, without a version",
+        )
+    return record.of_version(f"{runtime} {version}")
 
 
 def _precision(what: str, name: str) -> Dtype:

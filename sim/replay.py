@@ -152,6 +152,8 @@ def _pool(run: RecordedRun, deployment: Deployment) -> tuple[PoolSettings, list[
     if blocks is None:
         blocks = _derived_blocks(spec, deployment)
         assumed.append(f"kv_blocks {blocks} derived from {spec.gpu_memory_utilization:g} of the memory")
+    if deployment.engine.cold_start_s > 0:
+        assumed.append(f"a cold start: the first request of a rank waits {deployment.engine.cold_start_s:g} s")
     pool = PoolSettings(
         replicas=run.data_parallel,
         window_tokens=deployment.window_tokens,

@@ -32,7 +32,8 @@ def replay_screen(result: dict[str, Any]) -> str:
 
 
 def _more_lines(result: dict[str, Any]) -> list[str]:
-    typical = ", ".join(f"{_NAMES[name]} {_percent(result['median_absolute_error'][name])}" for name in LATENCIES)
+    off = result["median_absolute_error"]
+    typical = ", ".join(f"{_NAMES[name]} {_percent(off[name]).lstrip('+')}" for name in LATENCIES)
     lines = [f"a typical request is off by   {typical}"]
     for factor, side in zip(result["band"]["step_time_factors"], result["band"]["error"], strict=True):
         means = ", ".join(f"{_NAMES[name]} {_percent(side[name].get('mean'))}" for name in LATENCIES)

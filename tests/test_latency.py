@@ -334,5 +334,7 @@ def test_a_version_of_an_engine_can_be_named() -> None:
     assert named.engine.layer_us == version.layer_us != middle.engine.layer_us
     assert any("none was named" in one for one in middle.assumed)
     assert not any("none was named" in one for one in named.assumed)
-    with pytest.raises(UserError, match="unknown engine"):
+    with pytest.raises(UserError, match=r"vllm-h100-fp8 has no such version; got 'vllm 99'; allowed: .*vllm 0.18.0"):
         deploy(CATALOGUE, **h100, engine="vllm 99")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="unknown engine"):
+        deploy(CATALOGUE, **h100, engine="ollama 1")  # type: ignore[arg-type]

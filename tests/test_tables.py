@@ -181,7 +181,7 @@ def test_a_table_that_measures_nothing_is_refused(path: Path) -> None:
 def test_every_input_column_is_needed(path: Path, layout: Layout) -> None:
     for column in layout.inputs:
         told = refusal(path, text(without(ROWS[layout.name], column)))
-        assert f"columns are missing for the {layout.name} layout; got '{column}'" in told
+        assert f"columns are missing for the {layout.name} layout: {column}" in told
 
 
 def test_a_misspelt_column_is_guessed_and_a_used_one_is_not_offered(path: Path) -> None:

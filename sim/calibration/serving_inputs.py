@@ -184,6 +184,8 @@ def _tokens(row: Row, column: str, assumed: list[str]) -> float:
     stated = _stated(row, column)
     if stated is not None:
         return stated
+    if row.get(column, "").strip().lower() not in _UNSTATED:
+        raise UncoveredError(f"{column} that is no number of tokens")
     scenario = row.get("scenario", "").strip().lower()
     tokens = _PROMPT_TOKENS.get(scenario, _UNSTATED_TOKENS) if column == "isl" else _UNSTATED_TOKENS
     assumed.append(f"{column} of {tokens:.0f} tokens")
@@ -197,6 +199,8 @@ def _parallel(row: Row, model: Model, assumed: list[str]) -> _Parallel:
     found = {key: _ranks(digits) for key, digits in re.findall(r"(tp|pp|dp|ep)(\d+)", text)}
     tensor, pipeline = max(1, found.get("tp", 1)), max(1, found.get("pp", 1))
     data, expert = max(1, found.get("dp", 1)), max(1, found.get("ep", 1))
+    if not found and text.strip() not in _UNSTATED:
+        raise UncoveredError("unknown notation of parallelism")
     if not found:
         tensor = gpus
         assumed.append(f"tensor parallel over {gpus}") if gpus > 1 else None

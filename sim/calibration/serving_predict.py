@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from profiles import Catalogue, Confidence, EngineCoefficients
+from profiles import Catalogue, Confidence, EngineCoefficients, weakest
 from sim.calibration.closed_loop import cases_of, predict
 from sim.calibration.serving_inputs import Served, UncoveredError, served
 
@@ -43,23 +43,34 @@ def predict_serving(catalogue: Catalogue, rows: Sequence[Mapping[str, str]]) -> 
             found.append(ServingPrediction(reason=str(reason)))
     if known:
         resolved = [one for _, one in known]
-        tpot, ttft = predict(cases_of(resolved), _coefficients(resolved))
-        for (number, one), tpot_s, ttft_s in zip(known, tpot.tolist(), ttft.tolist(), strict=True):
-            found[number] = _prediction(one, tpot_s, ttft_s)
+        cases = cases_of(resolved)
+        each = (one.tolist() for one in (*predict(cases, _coefficients(resolved)), cases.room))
+        for (number, one), tpot_s, ttft_s, room in zip(known, *each, strict=True):
+            found[number] = _prediction(one, tpot_s, ttft_s, room)
     return found
 
 
-def _prediction(row: Served, tpot_s: float, ttft_s: float) -> ServingPrediction:
+def _prediction(row: Served, tpot_s: float, ttft_s: float, room: float) -> ServingPrediction:
     d = row.deployment
     assumed = row.assumed if d.engine.serving else (*row.assumed, f"engine {d.engine.name}: no client effects")
     return ServingPrediction(
         ttft_s=ttft_s,
         tpot_s=tpot_s,
-        confidence=d.confidence,
+        confidence=_confidence(row, room),
         group=f"{row.runtime} {d.accelerator.name} {d.precision}",
         model=d.model.name,
         assumed=assumed,
     )
+
+
+def _confidence(row: Served, room: float) -> Confidence:
+    """How far to trust a row's prediction: no further than its deployment, its engine's version, and its memory."""
+    levels: list[Confidence] = [row.deployment.confidence]
+    if row.deployment.engine.versions:  # none of them is the row's
+        levels.append("interpolated")
+    if not row.version or room < 1.0:  # another engine, or weights that do not fit
+        levels.append("assumed")
+    return weakest(levels)
 
 
 def _coefficients(rows: Sequence[Served]) -> SimpleNamespace:

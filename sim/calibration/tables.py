@@ -133,7 +133,7 @@ def _check_columns(path: Path, layout: Layout, columns: Sequence[str]) -> None:
     if missing := [column for column in layout.inputs if column not in columns]:
         near = did_you_mean(missing[0], set(columns) - set(layout.inputs))
         raise UserError(
-            f"{path}: columns are missing for the {layout.name} layout", got=", ".join(missing), next_step=near
+            f"{path}: columns are missing for the {layout.name} layout: {', '.join(missing)}", next_step=near
         )
     _check_unit_names(path, layout, columns)
     if not set(layout.measured) & set(columns):
