@@ -13,8 +13,8 @@ from profiles import Catalogue
 from sim.calibration.near_cells import Cell as NearCell
 from sim.calibration.near_cells import device_rows, left_out, measured, value_of
 from sim.calibration.near_fit import fit, leave_one_model_out, predicted_s
-from sim.calibration.serving_fit import fit_serving
 from sim.calibration.serving_held_out import SERVING_FACTS, fitting_rows
+from sim.calibration.serving_held_out import held_out as held_out_rows
 from sim.calibration.serving_held_out import leave_one_model_out as leave_one_served_model_out
 from sim.calibration.serving_records import FittedRows
 from sim.calibration.tables import read_table
@@ -130,17 +130,7 @@ def _near_quarters(cells: Sequence[NearCell]) -> dict[Place, float]:
 
 def _served_quarters(served: FittedRows) -> dict[Place, float]:
     fold_of = _folds(range(len(served.rows)))
-    fold = np.array([fold_of[row] for row in range(len(served.rows))])
-    tpot, ttft = np.empty(len(fold)), np.empty(len(fold))
-    for one in range(_FOLDS):
-        mine, others = np.flatnonzero(fold == one).tolist(), np.flatnonzero(fold != one).tolist()
-        again = fit_serving(
-            [served.rows[i] for i in others],
-            served.tpot_s[others],
-            served.ttft_s[others],
-        )
-        tpot[mine], ttft[mine] = again.predict([served.rows[i] for i in mine])
-    return _by_place(served, tpot, ttft)
+    return _by_place(served, *held_out_rows(served, [f"quarter {fold_of[row]}" for row in range(len(served.rows))]))
 
 
 def left_out_rows(catalogue: Catalogue) -> list[tuple[str, str, int]]:

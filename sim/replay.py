@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,11 @@ from profiles import Catalogue, Model, UserError
 from profiles.complaints import told
 from sim.deployment import Deployment, deploy
 from sim.latency import step_costs
+from sim.numbers import Floats
 from sim.pool import EngineSettings, PoolPlan, PoolSettings, check_pool
 from sim.replay_input import RecordedRun
 from sim.replay_workload import recorded_workload
+from sim.resolve import engine_settings
 from sim.scenario import EngineSpec
 from sim.warm_up import warm_up
 
@@ -33,7 +35,6 @@ __all__ = ["LATENCIES", "STATISTICS", "Replay", "replay"]
 LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 BAND = (0.95, 1.05)  # factors on every step's time
-Floats = NDArray[np.float64]
 Latencies = Mapping[str, Floats]
 
 
@@ -158,16 +159,8 @@ def _pool(run: RecordedRun, deployment: Deployment) -> tuple[PoolSettings, list[
         replicas=run.data_parallel,
         window_tokens=deployment.window_tokens,
         cold_start_s=deployment.engine.cold_start_s,
-        engine=EngineSettings(
-            max_num_seqs=min(spec.max_num_seqs, spec.max_num_batched_tokens),
-            max_num_batched_tokens=spec.max_num_batched_tokens,
-            max_model_len=context,
-            block_size=spec.block_size,
-            kv_blocks=blocks,
-            chunked_prefill=spec.chunked_prefill,
-            prefix_caching=spec.prefix_caching,
-            async_scheduling=spec.async_scheduling,
-            scheduling=spec.scheduling,
+        engine=replace(
+            engine_settings(spec, blocks, context), max_num_seqs=min(spec.max_num_seqs, spec.max_num_batched_tokens)
         ),
     )
     check_pool(pool)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles import UserError, did_you_mean
+from sim.numbers import Floats
 from sim.scenario import EngineSpec
 
 __all__ = ["RecordedRun", "load_run"]
@@ -44,7 +45,6 @@ _NOT_MODELLED = ("speculative_config", "enable_lora", "enforce_eager", "kv_trans
 _MOST_TOKENS = 100_000_000  # of one request
 _SLOWEST_TOKEN_S = 5.0  # as a median
 _LATEST_S = 1e15  # of any clock in seconds; beyond it floats lose the tenth of a second
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Meta = Mapping[str, Any]
 

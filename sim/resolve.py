@@ -108,10 +108,11 @@ def _engine_settings(name: str, spec: PoolSpec, deployment: Deployment) -> tuple
     else:
         blocks = derived
         assumed.append(f"kv_blocks {blocks} derived from the memory")
-    return _settings(engine, blocks, context), assumed
+    return engine_settings(engine, blocks, context), assumed
 
 
-def _settings(engine: EngineSpec, blocks: int, context: int) -> EngineSettings:
+def engine_settings(engine: EngineSpec, blocks: int, context: int) -> EngineSettings:
+    """A spec's limits with its KV blocks and its longest context filled in."""
     return EngineSettings(
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=engine.max_num_batched_tokens,
@@ -145,7 +146,7 @@ def _pool_settings(
 def _synthetic_pool(name: str, spec: PoolSpec, synthetic: SyntheticSpec, *, most: int) -> ResolvedPool:
     assert spec.engine.kv_blocks is not None  # the record says so
     context = spec.engine.max_model_len or _SYNTHETIC_CONTEXT
-    settings = _settings(spec.engine, spec.engine.kv_blocks, context)
+    settings = engine_settings(spec.engine, spec.engine.kv_blocks, context)
     return ResolvedPool(
         settings=_pool_settings(name, spec, settings, None, most=most),
         facts=DeploymentFacts(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+from tests.command import Run, exit_code
+
 # For runs that only ask whether a test fails, not on which smallest example.
 settings.register_profile("no-shrink", phases=[Phase.explicit, Phase.generate])
 
@@ -18,6 +20,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     return folder
+
+
+@pytest.fixture
+def nearfar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command line in this process, in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = exit_code(monkeypatch, *words)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

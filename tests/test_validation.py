@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
 from profiles import Catalogue
 from profiles.files import DATA
 from sim.calibration.tables import DEVICE, SERVING, read_table
 from sim.validation import METRICS, Validation, shipped_tables, validate_file, validate_shipped
 from sim.validation_screen import validation_screen
+from tests.command import Run
 
 CATALOGUE = Catalogue()
 FACTS = {name: DATA / "measurements" / f"{name}.csv" for name in ("serving", "device")}
@@ -26,25 +25,6 @@ BOUNDS = {"tpot_ms": (0.08, 0.25), "ttft_ms": (0.20, 0.50), "decode_tok_s": (0.1
 LAYOUTS = {"serving": SERVING, "device": DEVICE}
 ROWS_CSV = ["row", "metric", "measured", "predicted", "confidence"]
 Rows = list[dict[str, str]]
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def nearfar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nearfar", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

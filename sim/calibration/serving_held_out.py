@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from sim.calibration.serving_records import FittedRows
 from sim.calibration.tables import Table
 from sim.numbers import Floats
 
-__all__ = ["SERVING_FACTS", "Selection", "errors_of", "fitting_rows", "leave_one_model_out"]
+__all__ = ["SERVING_FACTS", "Selection", "errors_of", "fitting_rows", "held_out", "leave_one_model_out"]
 
 SERVING_FACTS = DATA / "measurements" / "serving.csv"
 
@@ -60,23 +60,24 @@ def fitting_rows(table: Table, catalogue: Catalogue) -> Selection:
     return Selection(data=FittedRows(rows=rows, tpot_s=tpot, ttft_s=ttft, sources=sources), left_out=left_out)
 
 
-def leave_one_model_out(data: FittedRows) -> tuple[Floats, Floats]:
-    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its model.
+def held_out(data: FittedRows, groups: Sequence[str]) -> tuple[Floats, Floats]:
+    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its group.
 
     Every fit starts from the priors: one that started from the fit to all rows would remember what it saw.
     """
-    models = np.array([row.deployment.model.name for row in data.rows])
-    tpot, ttft = np.empty(len(models)), np.empty(len(models))
-    for number, model in enumerate(names := sorted(set(models)), start=1):
-        print(f"  without {model} ({number} of {len(names)})", file=sys.stderr)
-        own, others = np.flatnonzero(models == model).tolist(), np.flatnonzero(models != model).tolist()
-        again = fit_serving(
-            [data.rows[i] for i in others],
-            data.tpot_s[others],
-            data.ttft_s[others],
-        )
+    member = np.array(groups)
+    tpot, ttft = np.empty(len(member)), np.empty(len(member))
+    for number, group in enumerate(names := sorted(set(groups)), start=1):
+        print(f"  without {group} ({number} of {len(names)})", file=sys.stderr)
+        own, others = np.flatnonzero(member == group).tolist(), np.flatnonzero(member != group).tolist()
+        again = fit_serving([data.rows[i] for i in others], data.tpot_s[others], data.ttft_s[others])
         tpot[own], ttft[own] = again.predict([data.rows[i] for i in own])
     return tpot, ttft
+
+
+def leave_one_model_out(data: FittedRows) -> tuple[Floats, Floats]:
+    """TPOT and TTFT in seconds of every row, each predicted by a fit that saw no row of its model."""
+    return held_out(data, [row.deployment.model.name for row in data.rows])
 
 
 def errors_of(predicted: Floats, measured: Floats) -> tuple[float, float]:

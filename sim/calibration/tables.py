@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from profiles import UserError, did_you_mean
+from sim.calibration import near_case, serving_inputs
 
 __all__ = ["DEVICE", "LAYOUTS", "SERVING", "Layout", "Table", "read_table"]
 
@@ -38,16 +39,14 @@ class Layout:
         return tuple(self.plausible)
 
 
-_DEVICE_INPUTS = "model params_b quantization device soc runtime accelerator prompt_len context_len"
-_SERVING_INPUTS = "model active_b total_b precision gpu n_gpus parallel engine scenario isl osl concurrency_or_batch"
 DEVICE = Layout(
     name="device",
-    inputs=tuple(_DEVICE_INPUTS.split()),
+    inputs=near_case.INPUTS,
     plausible={"decode_tok_s": (0.05, 5e3), "prefill_tok_s": (0.5, 2e5), "ttft_s": (1e-3, 200.0)},
 )
 SERVING = Layout(
     name="serving",
-    inputs=tuple(_SERVING_INPUTS.split()),
+    inputs=serving_inputs.INPUTS,
     plausible={"ttft_ms": (3.0, 1e6), "tpot_ms": (0.5, 5e3)},
 )
 LAYOUTS = (DEVICE, SERVING)
