@@ -31,7 +31,18 @@ from profiles.device import BatchCost, Decode, Prefill
 from sim.calibration.least_squares import fit_shares
 from sim.device_times import CACHE_BYTES, attended_positions, prompt_positions, prompt_s, token_s, weights_s
 
-__all__ = ["ErrorOf", "Kind", "LocalFit", "LocalModel", "Timing", "fit_local", "predicted_s", "relative_errors"]
+__all__ = [
+    "ErrorOf",
+    "Kind",
+    "LocalFit",
+    "LocalModel",
+    "Timing",
+    "fit_local",
+    "predicted_s",
+    "prefill_of",
+    "relative_errors",
+    "rounded",
+]
 
 Kind = Literal["prefill", "decode", "layers", "batch"]
 _TILES = (1, 2, 3, 4, 8)  # sequences that kernels take together
@@ -97,7 +108,7 @@ def fit_local(timings: Sequence[Timing], local: LocalModel) -> LocalFit:
     decode = decode.model_copy(update={"batch": _batch(used, local, decode, notes)})
     errors = _errors(timings, local, decode, prefill)
     mean, _, points = errors["decode"]["in_sample"]
-    known = {"mean_error": _rounded(mean)} if points > 2 else {}  # two points lie on the line through them
+    known = {"mean_error": rounded(mean)} if points > 2 else {}  # two points lie on the line through them
     decode = decode.model_copy(update={**known, "points": points})
     return LocalFit(decode=decode, prefill=prefill, errors=errors, notes=tuple(notes))
 
@@ -135,13 +146,7 @@ def _prefill(timings: Sequence[Timing], local: LocalModel) -> Prefill:
             got=[f"{row.tokens:g} tokens: {row.seconds:.3g} s" for row in rows],
             next_step="measure again when the machine is idle",
         )
-    return Prefill(
-        chunk_tokens=1,
-        base_ms=0.0,
-        effective_tops=_rounded(1e-12 / per_operation),
-        prompt_ms=_rounded(prompt * 1e3),
-        attention_ns=_rounded(attention * 1e9),
-    )
+    return prefill_of(per_operation, prompt, attention)
 
 
 def _decode(timings: Sequence[Timing], local: LocalModel, notes: list[str]) -> Decode:
@@ -158,11 +163,11 @@ def _decode(timings: Sequence[Timing], local: LocalModel, notes: list[str]) -> D
     cache_s = cached * CACHE_BYTES / bandwidth / (model.full_layers + model.sliding_layers)
     return Decode(
         base_ms=0.0,
-        bandwidth_gb_s=_rounded(bandwidth / 1e9),
+        bandwidth_gb_s=rounded(bandwidth / 1e9),
         head_precision=local.head_precision,
-        layer_ms=_rounded(max(0.0, layers - weights) / model.layers * 1e3),
-        head_bandwidth_gb_s=_rounded(head_bytes / head / 1e9),
-        attention_ns=_rounded(max(0.0, position - cache_s) / model.attention.query_heads * 1e9),
+        layer_ms=rounded(max(0.0, layers - weights) / model.layers * 1e3),
+        head_bandwidth_gb_s=rounded(head_bytes / head / 1e9),
+        attention_ns=rounded(max(0.0, position - cache_s) / model.attention.query_heads * 1e9),
     )
 
 
@@ -206,7 +211,7 @@ def _batch(timings: Sequence[Timing], local: LocalModel, decode: Decode, notes: 
         taken = np.array([-(-row.sequences // tile) * tile for row in rows], dtype=np.float64)
         fixed, share = fit_shares(np.stack([np.ones_like(taken), taken], axis=1) * weights, seconds - others)
         if share > 0.0:
-            cost = BatchCost(tile_sequences=tile, fixed_share=_rounded(fixed), sequence_share=_rounded(share))
+            cost = BatchCost(tile_sequences=tile, fixed_share=rounded(fixed), sequence_share=rounded(share))
             known = decode.model_copy(update={"batch": cost})
             mine = [predicted_s(row, local.model, local.precision, known, _NO_PREFILL) for row in rows]
             found.append((relative_errors(mine, seconds).mean, cost))
@@ -229,5 +234,17 @@ def _errors(
     return found
 
 
-def _rounded(value: float) -> float:
+def prefill_of(per_operation_s: float, prompt_s: float, attention_s: float) -> Prefill:
+    """Prefill without chunks: seconds an operation, a prompt, and a query head's pair of positions."""
+    return Prefill(
+        chunk_tokens=1,
+        base_ms=0.0,
+        effective_tops=rounded(1e-12 / per_operation_s),
+        prompt_ms=rounded(prompt_s * 1e3),
+        attention_ns=rounded(attention_s * 1e9),
+    )
+
+
+def rounded(value: float) -> float:
+    """To the digits that a fitted constant is written with."""
     return float(f"{value:.{_DIGITS}g}")

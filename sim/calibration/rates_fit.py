@@ -19,7 +19,7 @@ import numpy as np
 from profiles import BYTES_PER_VALUE, Dtype, UserError
 from profiles.device import BatchCost, Decode, Prefill
 from sim.calibration.least_squares import fit_shares
-from sim.calibration.local_fit import ErrorOf, relative_errors
+from sim.calibration.local_fit import ErrorOf, prefill_of, relative_errors, rounded
 from sim.calibration.rates_csv import RateRow
 from sim.device_times import CACHE_BYTES, attended_positions, prompt_positions, prompt_s, token_s, weights_s
 from sim.numbers import Floats
@@ -30,7 +30,6 @@ _F = TypeVar("_F")
 
 _LEAVE_ONE_OUT_FROM = 4  # rows
 _APART = 1.1  # sizes, lengths and contexts that differ by less count as one
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ def fit_rates(rows: Sequence[RateRow]) -> RatesFit:
                 allowed="rates of one device and one runtime",
                 next_step="check the units of decode_tok_s, context_len and batch",
             )
-        decode[precision] = found.model_copy(update={"mean_error": _rounded(mean), "points": len(chosen)})
+        decode[precision] = found.model_copy(update={"mean_error": rounded(mean), "points": len(chosen)})
     prompts = [row for row in rows if row.prompt_s is not None]
     if not decode or not prompts:
         what = "decode_tok_s" if not decode else "prefill_tok_s or ttft_s"
@@ -94,10 +93,10 @@ def _decode(rows: Sequence[RateRow]) -> Decode:
     if per_byte <= 0.0:
         raise UserError("the rates do not depend on the models' sizes", got=[f"line {row.line}" for row in alone])
     fitted = Decode(
-        base_ms=_rounded(base * 1e3),
-        bandwidth_gb_s=_rounded(1e-9 / per_byte),
+        base_ms=rounded(base * 1e3),
+        bandwidth_gb_s=rounded(1e-9 / per_byte),
         head_precision=alone[0].head_precision,
-        attention_ns=_rounded(attention * 1e9),
+        attention_ns=rounded(attention * 1e9),
     )
     return fitted.model_copy(update={"batch": _batch(rows, fitted)})
 
@@ -122,7 +121,7 @@ def _batch(rows: Sequence[RateRow], decode: Decode) -> BatchCost | None:
     fixed, share = fit_shares(columns, np.maximum(_times(together, _measured_token) - others, 1e-9))
     if share <= 0.0:
         fixed, share = 0.0, 1.0 / float(sequences.max())  # steps that more sequences do not lengthen
-    return BatchCost(tile_sequences=1, fixed_share=_rounded(fixed), sequence_share=_rounded(share))
+    return BatchCost(tile_sequences=1, fixed_share=rounded(fixed), sequence_share=rounded(share))
 
 
 def _prefill(rows: Sequence[RateRow]) -> Prefill:
@@ -138,13 +137,7 @@ def _prefill(rows: Sequence[RateRow]) -> Prefill:
     per_operation, prompt, attention = fit_shares(np.stack(columns, axis=1), _times(rows, _measured_prompt))
     if per_operation <= 0.0:
         raise UserError("the prompts' times do not grow with their lengths", got=[f"line {row.line}" for row in rows])
-    return Prefill(
-        chunk_tokens=1,
-        base_ms=0.0,
-        effective_tops=_rounded(1e-12 / per_operation),
-        prompt_ms=_rounded(prompt * 1e3),
-        attention_ns=_rounded(attention * 1e9),
-    )
+    return prefill_of(per_operation, prompt, attention)
 
 
 def _errors(
@@ -193,7 +186,3 @@ def _measured_prompt(row: RateRow) -> float:
 
 def _times(rows: Sequence[RateRow], measured: Callable[[RateRow], float]) -> Floats:
     return np.array([measured(row) for row in rows])
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
