@@ -2,6 +2,7 @@
 
 Numba's own cache looks only at the file of the function it compiles; a callee changed in another file goes unseen. So
 the cache lives in a folder whose name is a hash of all kernel sources and of the versions that shape the machine code.
+Kernels that call nobody else's may have a folder of their own (`compiler`), so that a change to them leaves the others.
 It is under the user's cache folder (or `NEARFAR_CACHE_DIR`), never inside the package, which may be read-only.
 """
 
@@ -19,7 +20,7 @@ import numba
 import numpy as np
 from numba.core import config
 
-__all__ = ["cache_folder", "is_cached", "kernel", "mark_complete"]
+__all__ = ["cache_folder", "compiler", "is_cached", "kernel", "mark_complete"]
 
 njit: Any = numba.njit  # its stubs leave out some options
 
@@ -29,13 +30,13 @@ _ROOT = Path(__file__).resolve().parents[1]
 _FOLDERS = ("policies", "sim/kernels")  # where kernels are written
 
 
-def _sources() -> list[Path]:
-    return [path for folder in _FOLDERS for path in sorted((_ROOT / folder).glob("*.py"))]
+def _sources(folders: tuple[str, ...] = _FOLDERS) -> list[Path]:
+    return [path for folder in folders for path in sorted((_ROOT / folder).glob("*.py"))]
 
 
-def _sources_digest() -> str:
+def _sources_digest(folders: tuple[str, ...]) -> str:
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version_info[:3]}".encode())
-    for path in _sources():
+    for path in _sources(folders):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -47,8 +48,8 @@ def _user_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "nearfar"
 
 
-def _choose_folder() -> Path:
-    folder = _user_cache() / f"kernels-{_sources_digest()}"
+def _choose_folder(name: str, folders: tuple[str, ...]) -> Path:
+    folder = _user_cache() / f"{name}-{_sources_digest(folders)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -71,7 +72,7 @@ def _temporary_folder(name: str) -> Path:
     return folder
 
 
-cache_folder: Path = _choose_folder()
+cache_folder: Path = _choose_folder("kernels", _FOLDERS)
 
 
 def _marker() -> Path:
@@ -90,15 +91,27 @@ def mark_complete() -> None:
     _marker().touch()
 
 
-def kernel(function: Function) -> Function:
-    """Compile `function` at its first call and keep the machine code in `cache_folder`. It runs without Python's lock.
-
-    The setting of Numba's cache folder is put back afterwards: a notebook's own functions keep their own cache.
-    """
+def _compiled(function: Function, folder: Path) -> Function:
+    """The setting of Numba's cache folder is put back afterwards: a notebook's own functions keep their own cache."""
     before = config.CACHE_DIR  # type: ignore[attr-defined]
-    config.CACHE_DIR = str(cache_folder)  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     try:
         compiled: Any = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
     return compiled  # type: ignore[no-any-return]
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` at its first call and keep the machine code in `cache_folder`. It runs without Python's lock."""
+    return _compiled(function, cache_folder)
+
+
+def compiler(source_folder: str) -> Callable[[Function], Function]:
+    """A decorator like `kernel` for a folder (relative to the root) whose kernels call only each other."""
+    folder = _choose_folder(source_folder.replace("/", "-"), (source_folder,))
+
+    def decorate(function: Function) -> Function:
+        return _compiled(function, folder)
+
+    return decorate

@@ -1,0 +1,1 @@
+"""Learning a policy: utilities, optimisation, decision logs, off-policy estimates, bandits."""

@@ -1,0 +1,1 @@
+"""What a prompt tells about the answer: correctness learned from text."""
