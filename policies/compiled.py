@@ -103,7 +103,7 @@ def _compiled(function: Function, folder: Path) -> Function:
 
 
 def kernel(function: Function) -> Function:
-    """Compile `function` at its first call and keep the machine code in `cache_folder`. It runs without Python's lock."""
+    """Compile `function` at its first call, into `cache_folder`. It runs without Python's lock."""
     return _compiled(function, cache_folder)
 
 

@@ -161,6 +161,8 @@ class FleetSettings:
     cascade: CascadeSettings = CascadeSettings()
     estimate_spread: float = 1.0
     """Standard deviation of what a policy takes for the difficulty, around it."""
+    foresight: Literal[0, 1, 2] = 0
+    """What its router knows beforehand: nothing, all of the system, the outcomes too. For yardsticks (rule W8)."""
     start_s: float = 0.0
     """Local time of day at instant 0."""
     assumed: tuple[str, ...] = field(default=())

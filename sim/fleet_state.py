@@ -103,6 +103,7 @@ def fill_world(world: Any, fleet: FleetSettings) -> None:
     world["devices"] = fleet.devices
     world["network_count"], world["task_count"] = len(fleet.networks), len(fleet.tasks)
     world["start_s"], world["spread"] = fleet.start_s, fleet.estimate_spread
+    world["foresight"] = fleet.foresight
     world["separation"] = math.sqrt(2.0) * normal_quantile(fleet.cascade.auc)
     world["threshold"], world["check_s"] = fleet.cascade.threshold, fleet.cascade.check_s
 

@@ -161,6 +161,7 @@ def a_fleet(draw: st.DrawFn, coarse: bool) -> FleetSettings:
             check_s=one_of(draw, 0.0, 0.25) if coarse else one_of(draw, 0.05, 0.4),
         ),
         estimate_spread=one_of(draw, 0.0, 1.0, 2.0),
+        foresight=one_of(draw, 0, 0, 0, 1, 2),
         start_s=one_of(draw, 0.0, 86396.0, 86398.5, 40000.0),
     )
 

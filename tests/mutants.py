@@ -142,8 +142,8 @@ OF_FLEETS = (
     Mutant(
         "a doubtful answer of a cascade is released",
         "sim/kernels/legs.py",
-        "    if confidence >= w.threshold or not",
-        "    if confidence >= w.threshold - 1.0 or not",
+        "    if confidence_in(w, r, model) >= w.threshold or not",
+        "    if confidence_in(w, r, model) >= w.threshold - 1.0 or not",
         _FLEET,
     ),
     Mutant(

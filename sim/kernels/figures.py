@@ -9,13 +9,14 @@ import numpy as np
 from policies.compiled import kernel
 from policies.features import cascade_release, normal_quantile, sigmoid
 from policies.masks import may_use_hub, may_use_near, may_use_pool
-from sim.kernels.air import KEEP_ALIVE_S, gap_before, is_connected, network_at, transfer_w
+from sim.kernels.air import KEEP_ALIVE_S, gap_before, is_connected, network_at, quantile, transfer_w
 from sim.kernels.battery import is_charging, settle
 from sim.kernels.blocks import ceil_div
 from sim.kernels.draws import uniform
 from sim.kernels.fleet_state import CASCADE, CLOUD, DOWNLINK, EDGE, HEDGE, NEAR, RTT, RTT_EDGE, UPLINK
-from sim.kernels.jobs import RELEASE_C, decode_s, prefill_s
+from sim.kernels.jobs import RELEASE_C, decode_s, is_loaded, prefill_s
 from sim.kernels.state import NOBODY
+from sim.kernels.truth import TINY, confidence_in, is_right
 from sim.kernels.views import (
     ability_of,
     decode_s_of,
@@ -33,7 +34,7 @@ from sim.kernels.views import (
 
 __all__ = ["action_count", "estimated_difficulty", "figure_out", "pool_load", "predicted_work"]
 
-TINY = 2.0**-54
+KNOWS_SYSTEM, KNOWS_OUTCOMES = 1, 2  # foresight (rule W8)
 
 
 @kernel
@@ -44,8 +45,18 @@ def action_count(w: Any) -> int:
 
 @kernel
 def estimated_difficulty(w: Any, r: int) -> float:
-    """What a policy takes for the difficulty of request r (rule W5)."""
+    """What a policy takes for the difficulty of request r (rules W5, W8)."""
+    if w.foresight >= KNOWS_OUTCOMES:
+        return float(trip_of(w, r).difficulty)
     return trip_of(w, r).difficulty + w.spread * normal_quantile(max(uniform(w.seed, r, 0, 14), TINY))
+
+
+@kernel
+def expected_output(w: Any, r: int) -> float:
+    """Output tokens as a router expects them (rules W5, W8)."""
+    if w.foresight >= KNOWS_SYSTEM:
+        return float(request_of(w, r).output)
+    return float(task_of(w, trip_of(w, r).task).output_hint)
 
 
 @kernel
@@ -53,7 +64,15 @@ def predicted_work(w: Any, r: int, e: int) -> float:
     """Seconds at full clock that a router expects of a job on row e."""
     kind = kind_of(w, row_of(w, e))
     prompt = request_of(w, r).prompt
-    return prefill_s(kind, prompt) + decode_s(kind, prompt, task_of(w, trip_of(w, r).task).output_hint)
+    return prefill_s(kind, prompt) + decode_s(kind, prompt, expected_output(w, r))
+
+
+@kernel
+def predicted_quality(w: Any, r: int, model: int, difficulty: float) -> float:
+    """The chance of a right answer of this model, as a router expects it."""
+    if w.foresight >= KNOWS_OUTCOMES:
+        return 1.0 if is_right(w, r, model) else 0.0
+    return sigmoid(ability_of(w, model, trip_of(w, r).task) - difficulty)
 
 
 # -- masks (rule W2) ---------------------------------------------------------------------------------------------------
@@ -127,10 +146,9 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, j
     """A job on row e, the way to it left out."""
     row = row_of(w, e)
     kind = kind_of(w, row)
-    trip = trip_of(w, r)
     prompt = request_of(w, r).prompt
     prefill = prefill_s(kind, prompt)
-    decode = decode_s(kind, prompt, task_of(w, trip.task).output_hint)
+    decode = decode_s(kind, prompt, expected_output(w, r))
     is_hot = row.throttled != 0 and row.temp_c >= kind.limit_c - RELEASE_C
     clock = kind.throttled_clock if is_hot else 1.0
     wait = row.queued_s
@@ -138,9 +156,9 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, j
     if row.running != NOBODY:
         wait = max(0.0, row.expected_end_s - now) + row.queued_s
         jobs += 1
-    at.ttft_s = wait + (0.0 if row.resident != 0 else kind.load_s) + prefill / clock
+    at.ttft_s = wait + (0.0 if is_there(w, r, row, now) else kind.load_s) + prefill / clock
     at.e2e_s = at.ttft_s + decode / clock
-    at.quality = sigmoid(ability_of(w, kind.model, trip.task) - difficulty) if judging else 0.0
+    at.quality = predicted_quality(w, r, kind.model, difficulty) if judging else 0.0
     at.energy_j = kind.power_w * (prefill + decode)
     at.cost_usd = 0.0
     at.egress_bytes = 0.0
@@ -148,13 +166,27 @@ def figure_row(w: Any, at: Any, r: int, e: int, now: float, difficulty: float, j
 
 
 @kernel
+def is_there(w: Any, r: int, row: Any, now: float) -> bool:
+    """Whether a router expects the model in the row's memory."""
+    if w.foresight >= KNOWS_SYSTEM and row.running == NOBODY:
+        return is_loaded(w, r, row, now)
+    return bool(row.resident != 0)
+
+
+@kernel
+def expected(w: Any, r: int, table: Any, draw: int) -> float:
+    """The median of what the air will draw; the draw itself for who knows it."""
+    return quantile(table, uniform(w.seed, r, 0, draw)) if w.foresight >= KNOWS_SYSTEM else float(table[2])
+
+
+@kernel
 def figure_way(w: Any, r: int, n: int, nearby: bool, now: float) -> tuple[float, float, float]:
-    """Seconds up, seconds back, and joules of the transfers, at the medians."""
+    """Seconds up, seconds back, and joules of the transfers."""
     trip = trip_of(w, r)
     weather = weather_of(w, row_of(w, trip.device).region)
     network = network_of(w, n)
-    rtt = quantiles_of(w, n, RTT_EDGE if nearby else RTT)[2] * weather.rtt_factor
-    uplink = quantiles_of(w, n, UPLINK)[2] * weather.rate_factor
+    rtt = expected(w, r, quantiles_of(w, n, RTT_EDGE if nearby else RTT), 10) * weather.rtt_factor
+    uplink = expected(w, r, quantiles_of(w, n, UPLINK), 11) * weather.rate_factor
     gap = gap_before(w, trip.device, now)
     up = 0.0
     if gap > network.promotion_idle_s:
@@ -163,7 +195,7 @@ def figure_way(w: Any, r: int, n: int, nearby: bool, now: float) -> tuple[float,
         up += network.setup_round_trips * rtt
     sending = 8.0 * trip.up_bytes / uplink
     up = up + rtt / 2.0 + sending
-    downlink = quantiles_of(w, n, DOWNLINK)[2] * weather.rate_factor
+    downlink = expected(w, r, quantiles_of(w, n, DOWNLINK), 12) * weather.rate_factor
     moving = sending + 8.0 * trip.down_bytes / downlink
     joules = transfer_w(network) * moving + network.up_j_per_byte * trip.up_bytes
     return up, rtt / 2.0, joules + network.down_j_per_byte * trip.down_bytes
@@ -177,9 +209,9 @@ def awake_j(w: Any, n: int, e2e_s: float) -> float:
 
 
 @kernel
-def pool_load(s: Any) -> tuple[int, int, float]:
+def pool_load(w: Any, s: Any) -> tuple[int, int, float]:
     """Requests in a pool, replicas up and slowdown, as the router sees them."""
-    if s.telemetry_lag_s > 0.0:
+    if s.telemetry_lag_s > 0.0 and w.foresight < KNOWS_SYSTEM:
         return s.reported + s.sent, s.reported_up, s.reported_slowdown
     return s.outstanding, s.up, s.slowdown
 
@@ -200,8 +232,8 @@ def figure_pool(
     trip = trip_of(w, r)
     up, back, moving_j = way
     prompt = request_of(w, r).prompt
-    hint = task_of(w, trip.task).output_hint
-    view, replicas, slowdown = pool_load(s)
+    hint = expected_output(w, r)
+    view, replicas, slowdown = pool_load(w, s)
     load = view / max(1, replicas)
     slots = s.max_num_seqs
     batch = min(int(load) + 1, slots)
@@ -210,7 +242,7 @@ def figure_pool(
     queue = max(0.0, load - slots) * s.output_mean * decode_s_of(s, slots) * slowdown / slots
     at.ttft_s = up + (queue + step + prompt * prefill) + back
     at.e2e_s = at.ttft_s + (hint - 1.0) * step
-    at.quality = sigmoid(ability_of(w, s.model, trip.task) - difficulty) if judging else 0.0
+    at.quality = predicted_quality(w, r, s.model, difficulty) if judging else 0.0
     at.energy_j = moving_j + awake_j(w, n, at.e2e_s)
     at.cost_usd = s.price_usd_per_s * (prompt * prefill + hint * step / batch)
     at.egress_bytes = float(trip.up_bytes)
@@ -218,9 +250,11 @@ def figure_pool(
 
 
 @kernel
-def figure_cascade(w: Any, at: Any, near: Any, far: Any) -> None:
-    q = near.quality
-    release, kept = cascade_release(q, w.separation, w.threshold)
+def figure_cascade(w: Any, at: Any, r: int, near: Any, far: Any) -> None:
+    release, kept = cascade_release(near.quality, w.separation, w.threshold)
+    if w.foresight >= KNOWS_OUTCOMES:
+        release = 1.0 if confidence_in(w, r, kind_of(w, row_of(w, trip_of(w, r).device)).model) >= w.threshold else 0.0
+        kept = release * near.quality
     doubt = 1.0 - release
     at.quality = kept + doubt * far.quality
     at.ttft_s = near.e2e_s + w.check_s + doubt * far.ttft_s
@@ -284,7 +318,7 @@ def figure_out(w: Any, r: int, used: Any, now: float, difficulty: float, judging
         offer(far, EDGE if pool_of(w, p).is_edge != 0 else CLOUD, p, used)
         if near_open and used[CASCADE] != 0:
             at = figures_of(w, 2 + pools + p)
-            figure_cascade(w, at, near, far)
+            figure_cascade(w, at, r, near, far)
             offer(at, CASCADE, p, used)
         if near_open and used[HEDGE] != 0:
             at = figures_of(w, 2 + 2 * pools + p)

@@ -33,6 +33,13 @@ def decode_s(kind: Any, prompt: int, output: float) -> float:
 
 
 @kernel
+def is_loaded(w: Any, r: int, row: Any, now: float) -> bool:
+    """Whether request r finds the model in the memory of an idle row (rule E2)."""
+    idle_s = now - row.last_use_s
+    return row.resident != 0 and uniform(w.seed, r, 0, 13) < math.exp(-kind_of(w, row).pressure_per_s * idle_s)
+
+
+@kernel
 def join_row(w: Any, r: int, e: int, work_s: float, now: float) -> None:
     """Rule E1. `work_s` is what a router predicts for the job."""
     row = row_of(w, e)
@@ -61,9 +68,7 @@ def start_job(w: Any, r: int, e: int, now: float) -> None:
     kind = kind_of(w, row)
     trip = trip_of(w, r)
     request = request_of(w, r)
-    run = now
-    if row.resident == 0 or uniform(w.seed, r, 0, 13) >= math.exp(-kind.pressure_per_s * (now - row.last_use_s)):
-        run = now + kind.load_s
+    run = now if is_loaded(w, r, row, now) else now + kind.load_s
     prefill = prefill_s(kind, request.prompt)
     work = prefill + decode_s(kind, request.prompt, float(request.output))
     full, throttled = clock_of(w, kind, row, run, work)

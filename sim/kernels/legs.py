@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from policies.compiled import kernel
-from policies.features import normal_quantile, sigmoid
 from policies.masks import CLOUD_POOL, EDGE_POOL, HUB, may_reach
 from sim.kernels.agenda import note
 from sim.kernels.air import arrives, hang_up, network_at, receive, send
 from sim.kernels.battery import is_charging, settle
 from sim.kernels.choosing import weigh
 from sim.kernels.door import dispatch, give_up_place, passes_door, set_timers
-from sim.kernels.draws import uniform
-from sim.kernels.figures import TINY, pool_is_open, predicted_work
+from sim.kernels.figures import pool_is_open, predicted_work
 from sim.kernels.fleet_state import (
     AGAIN,
     ANSWERING,
@@ -53,8 +51,8 @@ from sim.kernels.state import (
     NOBODY,
     REJECTED,
 )
+from sim.kernels.truth import confidence_in, is_right
 from sim.kernels.views import (
-    ability_of,
     figures_of,
     kind_of,
     pool_of,
@@ -255,23 +253,13 @@ def deliver(w: Any, r: int, now: float) -> None:
 
 
 @kernel
-def is_right(w: Any, r: int, model: int) -> bool:
-    """Rule Q1."""
-    trip = trip_of(w, r)
-    return uniform(w.seed, r, 0, 1000 + model) < sigmoid(ability_of(w, model, trip.task) - trip.difficulty)
-
-
-@kernel
 def check(w: Any, r: int, now: float) -> None:
     """A CHECK: the near answer of a cascade is released, or the request escalates (rule G5)."""
     trip = trip_of(w, r)
     if request_of(w, r).status != AWAY:
         return
     model = kind_of(w, row_of(w, trip.device)).model
-    confidence = normal_quantile(max(uniform(w.seed, r, 0, 15), TINY))
-    if is_right(w, r, model):
-        confidence += w.separation
-    if confidence >= w.threshold or not pool_is_open(w, r, trip.pool, network_at(w, trip.device, now)):
+    if confidence_in(w, r, model) >= w.threshold or not pool_is_open(w, r, trip.pool, network_at(w, trip.device, now)):
         release(w, r, now)
         return
     trip.escalated = 1

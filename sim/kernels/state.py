@@ -317,6 +317,7 @@ WORLD = np.dtype(
         ("threshold", "f8"),
         ("check_s", "f8"),
         ("rollout", "f8"),  # share of the devices that follow policy 1 (rule W7)
+        ("foresight", "i8"),  # of a yardstick (rule W8); 0 of everybody else
         ("by_python", "i8"),  # whether a user's function routes
         ("stray", "i8"),  # legs that reached a place their privacy class forbids: 0
     ]

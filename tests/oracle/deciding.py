@@ -7,8 +7,20 @@ from collections.abc import Sequence
 from policies.layout import KINDS
 from policies.table import PolicyTable
 from sim.fleet import FleetSettings, TaskKind
-from tests.oracle.figures import Figures, Way, at_a_pool, at_a_row, both, in_turn, on_a_hub, phi, probit, sigma
-from tests.oracle.links import Air
+from tests.oracle.figures import (
+    Figures,
+    Way,
+    at_a_pool,
+    at_a_row,
+    both,
+    in_turn,
+    on_a_hub,
+    phi,
+    probit,
+    sharpness,
+    sigma,
+)
+from tests.oracle.links import Air, quantile
 from tests.oracle.pools import Pool
 from tests.oracle.radios import Radio
 from tests.oracle.requests import Ask, Request
@@ -169,9 +181,24 @@ class Decider:
     def guess(self, request: Request) -> float:
         """The difficulty as estimated."""
         ask, _ = self.about(request)
+        if self.fleet.foresight >= 2:  # W8
+            return ask.difficulty
         return ask.difficulty + self.fleet.estimate_spread * probit(self.draw(request, 14))
 
+    def right(self, model: int, request: Request) -> bool:
+        """Q1: is this model's answer right?"""
+        ask, _ = self.about(request)
+        chance = sigma(float(self.fleet.ability[model, ask.task]) - ask.difficulty)
+        return self.draw(request, 1000 + model) < chance
+
+    def confidence(self, model: int, request: Request) -> float:
+        """G5: z."""
+        z = probit(self.draw(request, 15))
+        return z + sharpness(self.fleet.cascade) if self.right(model, request) else z
+
     def quality(self, model: int, request: Request) -> float:
+        if self.fleet.foresight >= 2:  # W8
+            return float(self.right(model, request))
         ask, _ = self.about(request)
         return sigma(float(self.fleet.ability[model, ask.task]) - self.guess(request))
 
@@ -185,27 +212,48 @@ class Decider:
         if what == "pool":
             return far
         near = self.near_figures(request, t)
-        return in_turn(near, far, self.fleet.cascade) if what == "cascade" else both(near, far)
+        if what == "hedge":
+            return both(near, far)
+        released: bool | None = None
+        if self.fleet.foresight >= 2:  # W8
+            model = self.rows[self.about(request)[0].device].kind.model
+            released = self.confidence(model, request) >= self.fleet.cascade.threshold
+        return in_turn(near, far, self.fleet.cascade, released)
+
+    def output(self, request: Request) -> float:
+        """Ô."""
+        _, task = self.about(request)
+        return request.output if self.fleet.foresight >= 1 else task.output_hint  # W8
+
+    def loaded(self, row: Row, request: Request, t: float) -> bool:
+        """Whether the model is expected in the row's memory."""
+        return row.resident(request, t) if self.fleet.foresight >= 1 else row.ever_used  # W8
 
     def near_figures(self, request: Request, t: float) -> Figures:
-        ask, task = self.about(request)
+        ask, _ = self.about(request)
         row = self.rows[ask.device]
-        return at_a_row(row, request, task, self.quality(row.kind.model, request), t)
+        quality, loaded = self.quality(row.kind.model, request), self.loaded(row, request, t)
+        return at_a_row(row, request, self.output(request), quality, t, loaded)
 
     def hub_figures(self, request: Request, t: float) -> Figures:
-        ask, task = self.about(request)
+        ask, _ = self.about(request)
         row = self.rows[int(self.fleet.hub[ask.device])]
         row.settle(t)
         way = self.way(request, t, nearby=True)
-        return on_a_hub(way, row, request, task, self.quality(row.kind.model, request), t)
+        quality, loaded = self.quality(row.kind.model, request), self.loaded(row, request, t)
+        return on_a_hub(way, row, request, self.output(request), quality, t, loaded)
 
     def pool_figures(self, pool: int, request: Request, t: float) -> Figures:
-        _, task = self.about(request)
         there = self.pools[pool]
         way = self.way(request, t, nearby=there.far.tier == "edge")
-        return at_a_pool(way, there, request, task, self.quality(there.far.model, request))
+        quality, live = self.quality(there.far.model, request), self.fleet.foresight >= 1
+        return at_a_pool(way, there, request, self.output(request), quality, live)
 
     def way(self, request: Request, t: float, nearby: bool) -> Way:
         ask, _ = self.about(request)
         network, weather = self.air.class_of(ask.device, t), self.air.weather_of(ask.device)
-        return Way.of(network, weather, self.radios[ask.device].gap_s(), ask, nearby)
+
+        def at(quantiles: Sequence[float], k: int) -> float:
+            return quantile(quantiles, self.draw(request, k)) if self.fleet.foresight >= 1 else quantiles[2]  # W8
+
+        return Way.of(network, weather, self.radios[ask.device].gap_s(), ask, nearby, at)

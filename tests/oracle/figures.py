@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import erfc, exp, floor, log2, sqrt
 from statistics import NormalDist
@@ -71,14 +72,23 @@ class Way:
     network: NetworkClass
 
     @classmethod
-    def of(cls, network: NetworkClass, weather: Weather, gap_s: float, ask: Ask, nearby: bool) -> Way:
+    def of(
+        cls,
+        network: NetworkClass,
+        weather: Weather,
+        gap_s: float,
+        ask: Ask,
+        nearby: bool,
+        at: Callable[[Sequence[float], int], float],
+    ) -> Way:
+        """`at(quantiles, k)` is what is expected of draw k (W5, W8)."""
         up_bytes = ask.up_bytes
-        rtt_s = (network.rtt_edge_s if nearby else network.rtt_s)[2] * weather.rtt_factor
-        uplink_s = 8 * up_bytes / (network.uplink_bps[2] * weather.rate_factor)
+        rtt_s = at(network.rtt_edge_s if nearby else network.rtt_s, 10) * weather.rtt_factor
+        uplink_s = 8 * up_bytes / (at(network.uplink_bps, 11) * weather.rate_factor)
         up_s = network.promotion_s if gap_s > network.promotion_idle_s else 0.0
         up_s += network.setup_round_trips * rtt_s if gap_s > 60 else 0.0
         up_s = up_s + rtt_s / 2 + uplink_s
-        downlink_s = 8 * ask.down_bytes / (network.downlink_bps[2] * weather.rate_factor)
+        downlink_s = 8 * ask.down_bytes / (at(network.downlink_bps, 12) * weather.rate_factor)
         moving_j = transfer_w(network) * (uplink_s + downlink_s)
         moving_j += network.up_j_per_byte * up_bytes
         moving_j += network.down_j_per_byte * ask.down_bytes
@@ -89,13 +99,13 @@ class Way:
         return self.moving_j + self.network.tail_w * (e2e_s + self.network.tail_s)
 
 
-def at_a_row(row: Row, request: Request, task: TaskKind, quality: float, t: float) -> Figures:
-    """A row: the asking device, or what a hub would need by itself."""
-    prefill_s, decode_s = work_of(row.kind, request.prompt, task.output_hint)
+def at_a_row(row: Row, request: Request, output: float, quality: float, t: float, loaded: bool) -> Figures:
+    """A row: the asking device, or what a hub would need by itself. `output` tokens are expected."""
+    prefill_s, decode_s = work_of(row.kind, request.prompt, output)
     clock = row.kind.throttled_clock if row.is_hot else 1.0
     wait_s = max(0.0, row.running.expected_end_s - t) if row.running else 0.0
     wait_s += sum(job.hint_s for job in row.waiting)
-    ttft_s = wait_s + (0.0 if row.ever_used else row.kind.load_s) + prefill_s / clock
+    ttft_s = wait_s + (0.0 if loaded else row.kind.load_s) + prefill_s / clock
     return Figures(
         quality=quality,
         ttft_s=ttft_s,
@@ -105,45 +115,52 @@ def at_a_row(row: Row, request: Request, task: TaskKind, quality: float, t: floa
     )
 
 
-def on_a_hub(way: Way, row: Row, request: Request, task: TaskKind, quality: float, t: float) -> Figures:
+def on_a_hub(way: Way, row: Row, request: Request, output: float, quality: float, t: float, loaded: bool) -> Figures:
     """Hub."""
-    alone = at_a_row(row, request, task, quality, t)
+    alone = at_a_row(row, request, output, quality, t, loaded)
     ttft_s = way.up_s + alone.ttft_s + way.rtt_s / 2
-    _, decode_s = work_of(row.kind, request.prompt, task.output_hint)
+    _, decode_s = work_of(row.kind, request.prompt, output)
     clock = row.kind.throttled_clock if row.is_hot else 1.0
     e2e_s = ttft_s + decode_s / clock
     return Figures(quality=quality, ttft_s=ttft_s, e2e_s=e2e_s, energy_j=way.radio_j(e2e_s), load=alone.load)
 
 
-def at_a_pool(way: Way, pool: Pool, request: Request, task: TaskKind, quality: float) -> Figures:
-    """Pool, as last reported."""
+def at_a_pool(way: Way, pool: Pool, request: Request, output: float, quality: float, live: bool) -> Figures:
+    """Pool, as last reported, or as it is (W8)."""
     assert request.ask is not None
     far, slots = pool.far, pool.engine.max_num_seqs
-    n = sum(pool.balance.view(replica) for replica in pool.replicas) / max(1, pool.balance.reported_up)
+    if live:
+        held, up = sum(replica.outstanding for replica in pool.replicas), sum(replica.up for replica in pool.replicas)
+    else:
+        held, up = sum(pool.balance.view(replica) for replica in pool.replicas), pool.balance.reported_up
+    n = held / max(1, up)
     b = min(floor(n) + 1, slots)
-    slowdown = pool.reported_slowdown
+    slowdown = pool.slowdown if live else pool.reported_slowdown
     step_s = far.decode_s[b] * slowdown
     prefill_s = far.prefill_token_s * slowdown
     queue_s = max(0.0, n - slots) * far.output_mean * far.decode_s[slots] * slowdown / slots
     ttft_s = way.up_s + (queue_s + step_s + request.prompt * prefill_s) + way.rtt_s / 2
-    e2e_s = ttft_s + (task.output_hint - 1) * step_s
+    e2e_s = ttft_s + (output - 1) * step_s
     return Figures(
         quality=quality,
         ttft_s=ttft_s,
         e2e_s=e2e_s,
         energy_j=way.radio_j(e2e_s),
-        cost_usd=pool.price_usd_per_s * (request.prompt * prefill_s + task.output_hint * step_s / b),
+        cost_usd=pool.price_usd_per_s * (request.prompt * prefill_s + output * step_s / b),
         egress_bytes=request.ask.up_bytes,
         load=n / slots,
     )
 
 
-def in_turn(near: Figures, far: Figures, cascade: CascadeSettings) -> Figures:
-    """Cascade."""
+def in_turn(near: Figures, far: Figures, cascade: CascadeSettings, released: bool | None) -> Figures:
+    """Cascade; `released` where it is known beforehand (W8)."""
     delta, tau, q = sharpness(cascade), cascade.threshold, near.quality
     rho = q * normal(delta - tau) + (1 - q) * normal(-tau)
+    kept = q * normal(delta - tau)
+    if released is not None:
+        rho, kept = float(released), float(released) * q
     return Figures(
-        quality=q * normal(delta - tau) + (1 - rho) * far.quality,
+        quality=kept + (1 - rho) * far.quality,
         ttft_s=near.e2e_s + cascade.check_s + (1 - rho) * far.ttft_s,
         e2e_s=near.e2e_s + cascade.check_s + (1 - rho) * far.e2e_s,
         energy_j=near.energy_j + (1 - rho) * far.energy_j,

@@ -11,7 +11,6 @@ from sim.workloads.workload import Workload
 from tests.oracle.balancers import Uniform
 from tests.oracle.clock import Kind
 from tests.oracle.deciding import Decider, Policies
-from tests.oracle.figures import probit, sharpness, sigma
 from tests.oracle.links import Air
 from tests.oracle.radios import Leg, Radio
 from tests.oracle.requests import Ask, Request
@@ -85,12 +84,6 @@ class FleetWorld(World):
     def radio(self, request: Request) -> Radio:
         return self.radios[self.ask(request).device]
 
-    def right(self, model: int, request: Request) -> bool:
-        """Q1: is this model's answer right?"""
-        ask = self.ask(request)
-        chance = sigma(float(self.fleet.ability[model, ask.task]) - ask.difficulty)
-        return self.decider.draw(request, 1000 + model) < chance
-
     # ------------------------------------------------------------------------------------ arriving and deciding
 
     def arrive(self, request: Request) -> None:
@@ -142,7 +135,7 @@ class FleetWorld(World):
         trip = self.trips[request.id]
         request.reached |= 1 if row is self.device(request) else 2
         prefill_s, decode_s = work_of(row.kind, request.prompt, request.output)
-        hint_s = sum(work_of(row.kind, request.prompt, self.fleet.tasks[self.ask(request).task].output_hint))
+        hint_s = sum(work_of(row.kind, request.prompt, self.decider.output(request)))
         trip.row = row
         trip.job = Job(
             request=request, hedged=trip.how == "hedge", prefill_s=prefill_s, decode_s=decode_s, hint_s=hint_s
@@ -205,9 +198,7 @@ class FleetWorld(World):
             return
         trip = self.trips[request.id]
         cascade = self.fleet.cascade
-        z = probit(self.decider.draw(request, 15))
-        if self.right(self.device(request).kind.model, request):
-            z += sharpness(cascade)
+        z = self.decider.confidence(self.device(request).kind.model, request)
         if z >= cascade.threshold or not self.decider.can_pool(trip.pool, request, trip.tried, self.now):
             self.release(request)
         else:
@@ -292,7 +283,7 @@ class FleetWorld(World):
 
     def complete(self, request: Request, model: int) -> None:
         """Q1."""
-        request.correct = int(self.right(model, request))
+        request.correct = int(self.decider.right(model, request))
         self.settle(request, "completed", "")
 
     def give_up(self, request: Request) -> None:
