@@ -34,6 +34,10 @@ models_app = typer.Typer(
     help="Local models: pull them, list them, find their files.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+quality_app = typer.Typer(
+    help="Which prompts a target answers right: learned from text.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(quality_app, name="quality")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random draws (default: the scenario's).")]
@@ -72,6 +76,16 @@ def simulate(
     ] = None,
     seed: Seed = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds and give intervals.")] = 1,
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Log every decision of a fleet, to learn from.")
+    ] = None,
+    explore: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Share of decisions that may be any possible action.")
+    ] = None,
+    bandit: Annotated[bool, typer.Option("--bandit", help="Let a bandit learn while it routes.")] = False,
+    utility: Annotated[
+        str | None, typer.Option(metavar="NAME=WEIGHT,...", help="With --bandit: what it should maximise.")
+    ] = None,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -91,17 +105,28 @@ def simulate(
             seed=seed,
             seeds=seeds,
             policy=policy,
+            decisions=decisions,
+            explore=explore,
+            bandit=bandit,
+            utility=utility,
             set=parse_changes(set_ or []),
             progress=_progress("requests"),
         )
     if out is not None:
         result.write(out)
     if as_json:
-        _print_json(result.summary)
+        _print_json(result.summary | ({"bandit": result.bandit} if result.bandit else {}))
     else:
         print(screen(result.summary))
+        if result.bandit:
+            from sim.online_runs import bandit_screen
+
+            print(f"\n{bandit_screen(result.bandit)}")
+        if decisions is not None:
+            print(f"\ndecisions logged to {decisions}")
         if out is not None:
-            print(f"\nwritten to {out}: requests.parquet timeline.parquet summary.json report.html run.json")
+            more = " bandit.json bandit.yaml" if result.bandit else ""
+            print(f"\nwritten to {out}: requests.parquet timeline.parquet summary.json report.html run.json{more}")
 
 
 @app.command()
@@ -242,6 +267,77 @@ def check(
         _print_json(result)
     else:
         print(check_screen(result))
+
+
+@app.command("check-policy")
+def check_policy(
+    policy: Annotated[
+        str, typer.Argument(metavar="FILE", help="Policy: FILE.yaml, FILE.py:FUNCTION, or a built-in's name.")
+    ],
+    seed: Annotated[
+        int | None, typer.Option(help="Accepted by every command; the situations are always the same.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try a routing policy out in thousands of made-up situations. Exit code 1 when a check fails."""
+    from policies.learning.report import report_screen
+    from sim.conforming import check_policy_source
+
+    with redirect_stdout(sys.stderr):  # what a user's function prints is not the answer
+        report = check_policy_source(policy)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        print(report_screen(report))
+    if not report.passed:
+        _tell(f"{report.policy} fails: {', '.join(report.failed)}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    policy: Annotated[str, typer.Argument(help="Policy: FILE.yaml, or a built-in's name.")],
+    request: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=VALUE,...", help="What is asked: task, prompt_tokens, output_tokens, difficulty, privacy."
+        ),
+    ],
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,...",
+            help="Who asks: group, battery, heat, network, metered, charging, hub, loaded (its model is in memory).",
+        ),
+    ] = None,
+    load: Annotated[
+        str | None, typer.Option(metavar="POOL=LOAD,...", help="Requests per slot of pools (default: they are idle).")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="Scenario with the fleet and the pools (default: a small built-in one).")
+    ] = None,
+    seed: Seed = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Show why a policy chooses what it chooses: every feature's contribution to the score of every possible action."""
+    from sim.explaining import explain_choice
+    from sim.explaining_screen import explanation_screen
+    from sim.loading import parse_changes
+
+    result = explain_choice(
+        policy,
+        request=request,
+        device=device or "",
+        loads=load or "",
+        scenario=scenario,
+        changes=parse_changes(set_ or []),
+        seed=seed,
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        print(explanation_screen(result))
 
 
 @app.command()
@@ -409,6 +505,85 @@ def models_path(
         _print_json({"name": name, "path": path})
     else:
         print(path)
+
+
+@quality_app.command("fit")
+def quality_fit(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLE...", help="Prompts with correctness: CSV, .gz, Parquet, JSONL.")
+    ],
+    near: Annotated[str, typer.Option(metavar="COL", help="Correctness of the near target: True/False, or 0 to 1.")],
+    far: Annotated[str, typer.Option(metavar="COL", help="Correctness of the far target.")],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="File to write.")],
+    task: Annotated[
+        str | None, typer.Option(metavar="COL", help="Category of a prompt: steadies the fit, scoring needs none.")
+    ] = None,
+    answer_chars: Annotated[
+        str | None, typer.Option(metavar="COL", help="Second stage: length of the near answer in characters.")
+    ] = None,
+    answer: Annotated[str | None, typer.Option(metavar="COL", help="Second stage: text of the near answer.")] = None,
+    logprob: Annotated[
+        str | None, typer.Option(metavar="COL", help="Second stage: mean log-probability of its tokens.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from per-prompt tables how likely the near and the far target answer right."""
+    from policies.text.fit import AnswerColumns, fit_tables
+    from policies.text.screens import fit_screen
+
+    columns = AnswerColumns(chars=answer_chars, answer=answer, logprob=logprob)
+    model = fit_tables(tables, near, far, task=task, answers=columns)
+    model.save(out)
+    if as_json:
+        _print_json({**model.header, "out": str(out)})
+    else:
+        print(fit_screen(model.header, str(out)))
+
+
+@quality_app.command("score")
+def quality_score(
+    model: Annotated[Path, typer.Argument(help="What nearfar quality fit wrote.")],
+    table: Annotated[Path, typer.Argument(help="Prompts: a table with a column named prompt.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: row, score.")],
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Score with the near answer in view: needs the columns of the fit.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a score for every prompt: what sending it far is expected to gain; higher means send far."""
+    from policies.text.scoring import score_file
+
+    result = score_file(model, table, out, cascade=cascade)
+    if as_json:
+        _print_json(result)
+    else:
+        print(f"{result['rows']:,} rows written to {result['out']}")
+        for note in result["notes"]:
+            print(f"note: {note}")
+
+
+@quality_app.command("evaluate")
+def quality_evaluate(
+    model: Annotated[Path, typer.Argument(help="What nearfar quality fit wrote.")],
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLE...", help="Prompts with correctness, other than those of the fit.")
+    ],
+    near: Annotated[str, typer.Option(metavar="COL", help="Correctness of the near target.")],
+    far: Annotated[str, typer.Option(metavar="COL", help="Correctness of the far target.")],
+    task: Annotated[
+        str | None, typer.Option(metavar="COL", help="Category, for figures within it (default: task, category ...).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How much of the gap between near and far a model's scores recover, beside simple scores, with intervals."""
+    from policies.text.evaluate import evaluate
+    from policies.text.screens import evaluation_screen
+
+    result = evaluate(model, tables, near, far, task=task)
+    if as_json:
+        _print_json(result)
+    else:
+        print(evaluation_screen(result))
 
 
 @profiles_app.command("list")

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from .ability import Abilities
 from .architecture import Attention, FeedForward, MultiToken, VisionEncoder
 from .errors import UserError
 from .record import Count, Dtype, Flag, Positive, Record
@@ -40,6 +41,8 @@ class Model(Record):
     mtp: MultiToken | None = None
     vision: VisionEncoder | None = None
     """How it sees images; empty for text alone. Recorded, not used by the latency model of this version."""
+    abilities: Abilities | None = None
+    """How able it is, from published scores; empty: by its size. A scenario's `ability` goes before either."""
 
     @model_validator(mode="after")
     def _layers_add_up(self) -> Model:

@@ -18,12 +18,14 @@ from sim.results.analysis import Analysis
 from sim.results.files import request_table, timeline_table, write_results
 from sim.results.metrics import summarise, summarise_seeds
 from sim.routing import PolicySource, located
-from sim.run import check_count, prepare, run
+from sim.run import Prepared, check_count, prepare, run
 from sim.scenario import FleetScenario
 from sim.workloads.workload import Workload
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from policies.learning.bandit import BanditSettings
 
 __all__ = ["Simulation", "compare", "latency", "simulate"]
 
@@ -41,9 +43,12 @@ class Simulation:
         others: Sequence[dict[str, Any]] = (),
         *,
         again: Callable[[str], Analysis] | None = None,
+        bandit: dict[str, Any] | None = None,
     ) -> None:
         """`others` are the summaries of further seeds; `again` runs the same with another policy."""
         self.outcome = analysis.outcome
+        self.bandit = bandit
+        """With a bandit: what it learned and gained, beside the policy that it started from."""
         self._analysis = analysis
         self._others = tuple(others)
         self._again = again
@@ -81,6 +86,10 @@ class Simulation:
             analysis=self._analysis,
             baselines=self._baselines(baselines),
         )
+        if self.bandit is not None:
+            from sim.online_runs import write_bandit
+
+            write_bandit(self.bandit, Path(folder))
 
     def _baselines(self, names: Sequence[str] | None) -> dict[str, dict[str, float]] | None:
         if self._again is None:
@@ -108,6 +117,10 @@ def simulate(
     controls: Sequence[Callable[..., Any]] = (),
     policy: PolicySource | None = None,
     workload: Workload | None = None,
+    decisions: str | Path | None = None,
+    explore: float | None = None,
+    bandit: bool | BanditSettings = False,
+    utility: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:
     """Simulate a scenario: a YAML file, a mapping, or the built-in one.
@@ -117,16 +130,23 @@ def simulate(
     path; `seeds` repeats with seed, seed + 1, ... and adds intervals; `controls` are SimPy processes over the world;
     `policy` routes the requests of a fleet (a built-in's name, a YAML file, `FILE.py:FUNCTION`, a mapping or a
     function), or is the function of a pool whose balancer is `python`. Paths are relative to the working folder.
-    Raises `UserError`.
+    `decisions` is a Parquet file for every decision of a fleet, of which a share `explore` is drawn from all that is
+    possible; `bandit` lets one learn the `utility` (such as "quality=1,e2e_s=-0.02") while it routes. Raises
+    `UserError`.
     """
     check_count("seeds", seeds)
+    online = None
+    if decisions is not None or explore is not None or bandit or utility is not None:
+        from sim.online_runs import online_of, run_online
+
+        online = online_of(decisions=decisions, explore=explore, bandit=bandit, utility=utility, seeds=seeds)
     if seed is not None:
         check_count("seed", seed, least=0, most=2**63 - 1)
     loaded = load(scenario, changes=set)
     first = loaded.scenario.seed if seed is None else seed
 
-    def ready(k: int, policy: PolicySource | None, scenario: LoadedScenario = loaded) -> Analysis:
-        prepared = prepare(
+    def prepared(k: int, policy: PolicySource | None, scenario: LoadedScenario = loaded) -> Prepared:
+        return prepare(
             scenario,
             seed=first + k,
             trace=None if trace is None else Path(trace),
@@ -137,14 +157,20 @@ def simulate(
             workload=workload,
             progress=progress,
         )
-        return Analysis(run(prepared, progress=progress))
 
-    analysis = ready(0, policy)
+    def ready(k: int, policy: PolicySource | None, scenario: LoadedScenario = loaded) -> Analysis:
+        return Analysis(run(prepared(k, policy, scenario), progress=progress))
+
+    learned = None
+    if online is None:
+        analysis = ready(0, policy)
+    else:
+        outcome, learned = run_online(lambda: prepared(0, policy), online, progress=progress)
+        analysis = Analysis(outcome)
     others = [_checked(ready(k, policy)) for k in range(1, seeds)]
     is_fleet = isinstance(loaded.scenario, FleetScenario)
-    return Simulation(
-        analysis, others, again=(lambda name: ready(0, name, without_rollouts(loaded))) if is_fleet else None
-    )
+    again = (lambda name: ready(0, name, without_rollouts(loaded))) if is_fleet else None
+    return Simulation(analysis, others, again=again, bandit=learned)
 
 
 def _checked(analysis: Analysis) -> dict[str, Any]:

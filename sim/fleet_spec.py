@@ -23,6 +23,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from profiles.record import Dtype, Fraction, NonNegative, Positive, Text
+from sim.measured_auc import CASCADE_AUC
 from sim.workloads.fleet_spec import NoFlag, Spec
 
 __all__ = ["CascadeSpec", "FleetSpec", "GroupSpec", "HubsSpec", "Modality", "NearSpec"]
@@ -113,7 +114,7 @@ class HubsSpec(Spec):
 class CascadeSpec(Spec):
     """How an answer of a device's own is judged before anybody far is asked."""
 
-    auc: Annotated[float, Field(strict=True, ge=0.5, le=0.9999, allow_inf_nan=False)] = 0.75
+    auc: Annotated[float, Field(strict=True, ge=0.5, le=0.9999, allow_inf_nan=False)] = CASCADE_AUC.auc
     """How well confidence tells right answers from wrong ones: area under the ROC curve, 0.5 is chance."""
     threshold: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
     """Confidence from which the answer is released; wrong ones have mean 0 and deviation 1."""
@@ -136,8 +137,11 @@ class FleetSpec(Spec):
     """Local time, the same everywhere, when the run begins."""
     activity_zipf: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] = 0.4
     """Exponent z: the n-th most active device asks n^-z times as often as the first. 0: all alike."""
-    estimate_spread: NonNegative = 1.0
-    """Standard deviation, in logits, of what a policy takes for a request's difficulty around the true one."""
+    estimate_auc: Annotated[float, Field(strict=True, ge=0.5, le=1, allow_inf_nan=False)] | None = None
+    """How well a policy's estimate tells requests that a device would answer right from others of their task: area
+    under the ROC curve, 0.5 is chance. Empty, with no `estimate_spread` either: as a fitted text model was measured."""
+    estimate_spread: NonNegative | None = None
+    """In place of that: standard deviation, in logits, of the difficulty that a policy sees around the true one."""
     regions: Annotated[int, Field(ge=1, le=MAX_REGIONS), NoFlag] = 1
     """Weather is the same within a region; devices are spread evenly."""
     cascade: CascadeSpec = CascadeSpec()
@@ -151,6 +155,8 @@ class FleetSpec(Spec):
         for name, group in self.groups.items():
             if group.hub_share > 0 and self.hubs is None:
                 raise ValueError(f"groups.{name}.hub_share is {group.hub_share:g}, but the fleet has no hubs: add hubs")
+        if self.estimate_auc is not None and self.estimate_spread is not None:
+            raise ValueError("estimate_auc and estimate_spread say the same thing twice: give one of them")
         if self.tasks is not None and len(set(self.tasks)) < len(self.tasks):
             raise ValueError("tasks must name each task once")
         return self

@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from policies.quality import abilities
+from policies.quality import LEVEL, LOSS_BY_BITS, MODEL_SPREAD, PER_DECADE, abilities
 from profiles import Catalogue, Device, Model, Network, Record, Task, UserError, weakest
 from sim.catalogue_names import check_known, found
 from sim.fleet import CascadeSettings, FleetSettings, RowKind
-from sim.fleet_facts import network_class, task_kind, tasks_of
+from sim.fleet_estimate import estimate_of
+from sim.fleet_facts import demand_of, network_class, task_kind, tasks_of
 from sim.fleet_rows import Rows, rows_of
 from sim.fleet_spec import FleetSpec, GroupSpec, Modality, NearSpec
+from sim.measured_auc import CASCADE_AUC
 from sim.near import Near, kind_of, modality_mask, near_of
 
 __all__ = ["FarModel", "resolve_fleet"]
@@ -92,6 +94,8 @@ def resolve_fleet(
         assumed += [*near.assumed, "hubs draw idle_w at all times"]
         groups["hubs"] = _facts(device, near, model)
     far = {name: models.of_pool(name, pool) for name, pool in pools.items()}
+    ability = np.array(models.abilities, dtype=np.float64).reshape(len(models.names), len(tasks))
+    estimate = estimate_of(spec, tasks, kinds, ability, demand_of(spec, catalogue))
     rows = rows_of(spec, kinds, seed=seed)
     for name, count, owners in rows.counts:
         groups[name] |= {"devices": count, "with_hub": owners}
@@ -100,7 +104,7 @@ def resolve_fleet(
         networks=tuple(network_class(network) for network in networks.values()),
         tasks=tuple(task_kind(task) for task in tasks),
         models=tuple(models.names),
-        ability=np.array(models.abilities, dtype=np.float64).reshape(len(models.names), len(tasks)),
+        ability=ability,
         devices=spec.devices,
         kind=rows.kind,
         hub=rows.hub,
@@ -108,9 +112,9 @@ def resolve_fleet(
         battery_share=rows.battery_share,
         regions=spec.regions,
         cascade=CascadeSettings(**spec.cascade.model_dump()),
-        estimate_spread=spec.estimate_spread,
+        estimate_spread=estimate.spread,
         start_s=spec.start_hour * 3600.0,
-        assumed=_said(spec, used, assumed, rows),
+        assumed=_said(spec, used, [*assumed, *models.said(), *estimate.said], rows),
         facts={"groups": groups, "networks": list(names), "pools": far, "confidence": "assumed"},
     )
 
@@ -124,6 +128,8 @@ class _Models:
         self._tasks = [task.name for task in tasks]
         self._known = {*catalogue.names("task"), *self._tasks, "default"}
         self._numbers: dict[tuple[Any, ...], int] = {}
+        self._fitted: dict[str, None] = {}
+        self._by_size: dict[str, None] = {}
 
     def of_near(self, where: str, near: Near | None, spec: NearSpec | None) -> int:
         """The number of a device's model, -1 for none."""
@@ -149,12 +155,27 @@ class _Models:
             self._numbers[key] = len(self.names)
             plain = f"{model.name} {precision}" if model else f"synthetic {where.removeprefix('pools.')}"
             self.names.append(f"{plain} ({where})" if model and given else plain)
+            if model and "default" not in given:
+                (self._by_size if model.abilities is None else self._fitted)[model.name] = None
             self.abilities.append(
                 abilities(model, precision, self._tasks, given)
                 if model
                 else [float(given.get(task, given["default"])) for task in self._tasks]
             )
         return self._numbers[key]
+
+    def said(self) -> list[str]:
+        """Where abilities come from that nobody gave."""
+        said = []
+        if self._fitted:
+            said.append(f"abilities of {', '.join(self._fitted)}: fitted to published scores, the line's level assumed")
+        if self._by_size:
+            line = f"{LEVEL:g} + {PER_DECADE:g} log10(1e9 parameters)"
+            names = ", ".join(self._by_size)
+            said.append(f"abilities of {names}: by size alone, {line}, around which models scatter by {MODEL_SPREAD:g}")
+        if said:
+            said.append(f"abilities: {LOSS_BY_BITS[4]:g} logits lost with 4 bits, {LOSS_BY_BITS[8]:g} with 8 bits")
+        return said
 
 
 def _network_names(spec: FleetSpec) -> tuple[str, ...]:
@@ -210,6 +231,7 @@ def _unsaid(where: str, record: Any, names: tuple[str, ...]) -> list[str]:
     return [f"{where}: {', '.join(missing)}"] if missing else []
 
 
+_CASCADE = f"fleet.cascade: auc {CASCADE_AUC.auc:g} ({CASCADE_AUC.source})"
 _SHOWN = ("network_period_s", "screen_share", "pressure_per_hour", "battery_at_start")
 
 
@@ -229,12 +251,12 @@ def _said(spec: FleetSpec, used: list[Record], assumed: list[str], rows: Rows) -
     said = [f"{one.kind} {one.name}: {', '.join(one.assumed_fields())}" for one in used if one.assumed_fields()]
     said += assumed
     said += [
-        "abilities of models: a formula of size and precision, not a fit, where none are given",
         "sound: every model is taken to have a speech front end, whose time and energy are not counted",
         "the KV cache on devices is kept in 16 bits",
         "how active a device is has nothing to do with its kind, its network or the hour",
-        *_unsaid("fleet", spec, ("activity_zipf", "estimate_spread")),
-        *_unsaid("fleet.cascade", spec.cascade, ("auc", "threshold", "check_s")),
+        *_unsaid("fleet", spec, ("activity_zipf",)),
+        *_unsaid("fleet.cascade", spec.cascade, ("threshold", "check_s")),
+        *(() if "auc" in spec.cascade.model_fields_set else (_CASCADE,)),
         *(_unsaid("fleet.hubs", spec.hubs, ("household", "pressure_per_hour")) if spec.hubs else ()),
     ]
     said += [f"fleet.groups.{name}: no device, its share of {spec.devices} is too small" for name in rows.empty]

@@ -11,6 +11,7 @@ from profiles import UserError
 from profiles.complaints import told
 from sim.fleet_facts import demand_of
 from sim.fleet_spec import FleetSpec
+from sim.measured_auc import CASCADE_AUC
 from sim.resolve_fleet import FarModel, resolve_fleet
 from sim.workloads.fleet_spec import FleetWorkloadSpec
 from tests.fleets import CATALOGUE, PHONES, WATCHES, cloud, fleet_data, fleet_spec
@@ -30,8 +31,9 @@ def phones(**changes: Any) -> dict[str, Any]:
 
 def test_a_fleet_is_read_with_its_defaults() -> None:
     spec = fleet_spec()
-    assert (spec.activity_zipf, spec.estimate_spread, spec.regions, spec.tasks) == (0.4, 1.0, 1, None)
-    assert (spec.cascade.auc, spec.cascade.threshold, spec.cascade.check_s) == (0.75, 0.0, 0.05)
+    assert (spec.activity_zipf, spec.estimate_auc, spec.estimate_spread) == (0.4, None, None)
+    assert (spec.regions, spec.tasks) == (1, None)
+    assert (spec.cascade.auc, spec.cascade.threshold, spec.cascade.check_s) == (CASCADE_AUC.auc, 0.0, 0.05)
     assert spec.groups["watches"].near is None
     assert spec.groups["phones"].network_period_s == 1800
     assert FleetSpec.model_validate(spec.model_dump()) == spec
@@ -55,6 +57,9 @@ def test_a_fleet_is_read_with_its_defaults() -> None:
         (fleet_data(tasks=[]), "tasks: bad value"),
         (fleet_data(device=3), "device: unknown key; did you mean 'devices'?"),
         (fleet_data(cascade={"auc": 1}), "cascade.auc: bad value; got 1; allowed: less than or equal to 0.9999"),
+        (fleet_data(estimate_auc=0.4), "estimate_auc: bad value; got 0.4; allowed: greater than or equal to 0.5"),
+        (fleet_data(estimate_spread=-1), "estimate_spread: bad value; got -1; allowed: greater than or equal to 0"),
+        (fleet_data(estimate_auc=0.7, estimate_spread=1), "estimate_auc and estimate_spread say the same thing twice"),
         (fleet_data(start_hour=24), "start_hour: bad value; got 24"),
         (phones(networks={"lte": 0}), "groups.phones.networks.lte: bad value; got 0; allowed: greater than 0"),
         (phones(networks={}), "groups.phones.networks: bad value"),

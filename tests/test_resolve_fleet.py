@@ -9,19 +9,23 @@ import pytest
 
 from profiles import BYTES_PER_VALUE, Catalogue, Device, UserError
 from profiles.device import MeasuredRate
+from sim.blindness import Cells, auc_of
 from sim.far import far_of
+from sim.fleet import FleetSettings
 from sim.fleet_facts import clipped_mean, network_class, task_kind
 from sim.fleet_rows import largest_remainder
-from sim.fleet_spec import NearSpec
+from sim.fleet_spec import FleetSpec, NearSpec
+from sim.measured_auc import CASCADE_AUC, ESTIMATE_AUC, MeasuredAuc
 from sim.near import near_of
 from sim.pool import EngineSettings, PoolSettings
 from sim.resolve import synthetic_costs
 from sim.resolve_fleet import FarModel, resolve_fleet
 from sim.scenario import SyntheticSpec
 from sim.workloads.streams import stream
-from tests.fleets import CATALOGUE, PHONES, cloud, fleet_spec, one_group
+from tests.fleets import CARS, CATALOGUE, PHONES, WATCHES, cloud, fleet_spec, one_group
 
 DEVICES = [record for record in Catalogue().records("device") if isinstance(record, Device)]
+TWO = {"chat": 0.8, "code": 0.2}
 RATES = [(device, rate) for device in DEVICES for rate in device.rates]
 
 
@@ -202,8 +206,95 @@ def test_one_model_is_one_number() -> None:
 def test_what_is_assumed_is_said() -> None:
     fleet = resolve_fleet(fleet_spec(), CATALOGUE, cloud())
     said = "\n".join(fleet.assumed)
-    for words in ("speech front end", "screen_share 0.15", "16 bits", "device watch:", "task chat:", "abilities"):
+    for words in ("speech front end", "screen_share 0.15", "16 bits", "device watch:", "task chat:"):
         assert words in said, words
+
+
+def test_where_abilities_come_from_is_said() -> None:
+    said = [one for one in resolve_fleet(fleet_spec(), CATALOGUE, cloud()).assumed if one.startswith("abilities")]
+    fitted, by_size, loss = said
+    assert "of qwen3-8b: fitted to published scores" in fitted
+    assert "of milm2-4b, milm2-1.3b, milm2-30b: by size alone, -0.16 + 1.364 log10" in by_size
+    assert loss == "abilities: 0.15 logits lost with 4 bits, 0.03 with 8 bits"
+    given = PHONES["near"] | {"ability": {"default": 1.0}}
+    fleet = resolve_fleet(one_group("snapdragon-8-elite-phone", near=given), CATALOGUE, {})
+    assert not any("milm2-4b" in one for one in fleet.assumed if one.startswith("abilities"))
+
+
+# Estimates.
+
+
+def _cells(fleet: FleetSettings, kind: int, weights: dict[str, float]) -> Cells:
+    names = [task.name for task in fleet.tasks]
+    difficulty = [CATALOGUE.task(name).difficulty for name in weights]
+    able = [fleet.ability[fleet.kinds[kind].model, names.index(name)] for name in weights]
+    return Cells(
+        np.array([a - d.mean for a, d in zip(able, difficulty, strict=True)]),
+        np.array([d.spread for d in difficulty]),
+        np.array(list(weights.values())),
+    )
+
+
+def test_a_router_is_as_blind_as_the_measured_one() -> None:
+    fleet = resolve_fleet(one_group("snapdragon-8-elite-phone", near=PHONES["near"], tasks=TWO), CATALOGUE, cloud())
+    assert fleet.estimate_spread > 0
+    assert auc_of(_cells(fleet, 0, TWO), fleet.estimate_spread) == pytest.approx(ESTIMATE_AUC.auc, abs=1e-6)
+    assert fleet.cascade.auc == CASCADE_AUC.auc
+    said = "\n".join(fleet.assumed)
+    assert f"{ESTIMATE_AUC.auc:.3f} ({ESTIMATE_AUC.source}) is estimate_spread {fleet.estimate_spread:.2f}" in said
+    assert f"fleet.cascade: auc {CASCADE_AUC.auc:g} ({CASCADE_AUC.source})" in said
+
+
+def test_an_auc_that_is_given_is_met_over_groups_and_tasks() -> None:
+    groups = {
+        "a": PHONES | {"share": 0.75, "tasks": TWO, "hub_share": 0},
+        "b": CARS | {"share": 0.25, "tasks": {"chat": 1}},
+    }
+    fleet = resolve_fleet(fleet_spec(groups=groups, hubs=None, estimate_auc=0.6), CATALOGUE, cloud())
+    a, b = _cells(fleet, 0, TWO), _cells(fleet, 1, {"chat": 1.0})
+    together = Cells(*(np.concatenate(one) for one in zip(a, b, strict=True)))
+    together = together._replace(weight=np.array([0.75 * 0.8, 0.75 * 0.2, 0.25]))
+    assert auc_of(together, fleet.estimate_spread) == pytest.approx(0.6, abs=1e-6)
+    assert any("estimate_auc of 0.600 is estimate_spread" in one for one in fleet.assumed)
+    assert not any(ESTIMATE_AUC.source in one for one in fleet.assumed)
+
+
+def test_a_spread_that_is_given_is_taken_as_it_is() -> None:
+    fleet = resolve_fleet(fleet_spec(estimate_spread=0.0, cascade={"auc": 0.9}), CATALOGUE, cloud())
+    assert (fleet.estimate_spread, fleet.cascade.auc) == (0.0, 0.9)
+    assert any("estimate_spread 0 is an estimate_auc of 0." in one for one in fleet.assumed)
+    assert not any(one.startswith("fleet.cascade: auc") for one in fleet.assumed)
+
+
+def test_an_auc_out_of_reach_is_refused_with_the_range() -> None:
+    with pytest.raises(UserError, match=r"fleet.estimate_auc: .*got 0.99; allowed: 0.50\d to 0.\d+;.*estimate_spread"):
+        resolve_fleet(fleet_spec(estimate_auc=0.99), CATALOGUE, cloud())
+
+
+def test_a_measured_auc_out_of_reach_is_the_nearest_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.fleet_estimate.ESTIMATE_AUC", MeasuredAuc(0.99, "a test"))
+    fleet = resolve_fleet(fleet_spec(), CATALOGUE, cloud())
+    assert fleet.estimate_spread == pytest.approx(0.0, abs=1e-6)
+    assert any("the nearest to 0.99 for these tasks" in one for one in fleet.assumed)
+
+
+def test_tasks_that_a_model_cannot_take_do_not_count() -> None:
+    images = {"image-understanding": 100.0, "chat": 1.0}
+    blind, plain = (
+        resolve_fleet(one_group("snapdragon-8-elite-phone", near=PHONES["near"], tasks=tasks), CATALOGUE, cloud())
+        for tasks in (images, {"chat": 1.0})
+    )
+    assert blind.estimate_spread == plain.estimate_spread
+
+
+def test_a_fleet_without_near_models_is_as_blind_about_the_far_ones() -> None:
+    spec = FleetSpec.model_validate({"devices": 9, "groups": {"all": WATCHES | {"share": 1, "tasks": {"chat": 1}}}})
+    fleet = resolve_fleet(spec, CATALOGUE, cloud())
+    task = CATALOGUE.task("chat").difficulty
+    cells = Cells(
+        fleet.ability[:, CATALOGUE.names("task").index("chat")] - task.mean, np.array([task.spread]), np.ones(1)
+    )
+    assert auc_of(cells, fleet.estimate_spread) == pytest.approx(ESTIMATE_AUC.auc, abs=1e-6)
 
 
 # Networks and tasks.

@@ -35,7 +35,7 @@ TERMS: tuple[Term, ...] = (
     Term("quality", "", "right answers / requests"),
     Term("ttft_s", "s", "time to the first token"),
     Term("e2e_s", "s", "time to the last token"),
-    Term("cost_usd", "USD", "what the pools cost, by request"),
+    Term("cost_usd", "USD", "what the pools cost until the last request arrived, by request"),
     Term("energy_j", "J", "energy of the asking devices, by request"),
     Term("egress_mb", "MB", "1e6 bytes that left the users' own machines, by request"),
 )

@@ -62,8 +62,10 @@ class Sums:
         return cls(by_state, by_tier, measured, good, right, np.zeros(groups), np.zeros(groups), np.zeros(groups))
 
 
-def usd_rates(analysis: Analysis) -> tuple[Floats, Floats]:
+def usd_rates(analysis: Analysis, bills_usd: Sequence[float] | None = None) -> tuple[Floats, Floats]:
     """(pools + 1,): USD that a request is charged for each joule and for each token; the last: no pool.
+
+    `bills_usd` are those to split, by pool; those of the whole run otherwise.
 
     A bill is split by the energy of the requests that the pool got; where they drew none (a synthetic replica may draw
     none), by their tokens.
@@ -76,7 +78,9 @@ def usd_rates(analysis: Analysis) -> tuple[Floats, Floats]:
         r, pool = plane.requests[part], answers.pool[part].astype(np.int64) % (count + 1)
         joules += np.bincount(pool, r["energy"], count + 1)
         tokens += np.bincount(pool, r["prompt"] + r["output"], count + 1)
-    bills = np.array([pool.billed_usd(analysis.span_s) for pool in plane.pools] + [0.0])
+    if bills_usd is None:
+        bills_usd = [pool.billed_usd(analysis.span_s) for pool in plane.pools]
+    bills = np.array([*bills_usd, 0.0])
     drew, asked = joules > 0.0, tokens > 0.0
     per_joule = np.divide(bills, joules, out=np.zeros(count + 1), where=drew)
     return per_joule, np.divide(bills, tokens, out=np.zeros(count + 1), where=asked & ~drew)

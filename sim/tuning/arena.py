@@ -1,0 +1,169 @@
+"""Where policies are tried: scenarios, loads and seeds, prepared once, run again and again.
+
+Whatever tries a policy meets the same requests, radios and outcomes (common random numbers), so that two policies
+differ by what they do alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Lock
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from policies.compiled import cache_folder
+from policies.learning.utility import Utility
+from policies.policy import Policy
+from policies.table import PolicyTable
+from profiles.errors import UserError
+from sim.loading import LoadedScenario, without_rollouts
+from sim.routing import Routing
+from sim.run import Prepared, prepare
+from sim.scenario import FleetScenario
+from sim.tuning.journal import Journal
+from sim.tuning.measures import Played, means, played, smooth_means
+
+__all__ = ["Arena", "Case", "Goal", "Means"]
+
+Means = dict[str, float]
+Foresight = Literal[0, 1, 2]
+
+_EXCESS = 10.0  # utilities that are lost by exceeding a limit by its own size
+
+
+class Case(NamedTuple):
+    """One condition: a scenario at a load (1: as it is) under a seed."""
+
+    scenario: int
+    load: float
+    seed: int
+
+
+class Goal(NamedTuple):
+    """What to maximise, and what not to exceed."""
+
+    utility: Utility
+    limits: dict[str, float]
+
+    def value(self, found: Means) -> float:
+        """The utility; less of it the further a limit is exceeded."""
+        excess = sum(max(0.0, found[name] / most - 1.0) for name, most in self.limits.items())
+        return self.utility.of(found) - _EXCESS * excess
+
+
+class Arena:
+    """Scenarios to try policies in. Raises `UserError` where one has no fleet."""
+
+    def __init__(
+        self,
+        scenarios: Sequence[LoadedScenario],
+        *,
+        limits: Sequence[str] = (),
+        workers: int = 2,
+        journal: Journal | None = None,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
+        """`limits` are the names of the figures that limits are set on; `told` hears the number of runs so far."""
+        for one in scenarios:
+            if not isinstance(one.scenario, FleetScenario):
+                raise UserError(f"{one.where}: a routing policy is for a fleet, and this scenario has none")
+        self.scenarios = [without_rollouts(one) for one in scenarios]
+        self.hashes = [_hash(one) for one in self.scenarios]
+        self.limits = tuple(limits)
+        self.workers = workers
+        self.runs = 0
+        self._journal = journal
+        self._told = told
+        self._prepared: dict[Case, Prepared] = {}
+        self._lock = Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the scenarios."""
+        return [one.scenario.name for one in self.scenarios]
+
+    def prepared(self, case: Case) -> Prepared:
+        """A case, ready to run; kept for the next time."""
+        with self._lock:
+            if case not in self._prepared:
+                self._prepared[case] = _prepared(self.scenarios[case.scenario], case)
+            return self._prepared[case]
+
+    def forget(self, cases: Sequence[Case]) -> None:
+        """Give the memory of these back."""
+        for case in cases:
+            self._prepared.pop(case, None)
+
+    def routed(self, policy: Policy, case: Case, *, foresight: Foresight = 0) -> Prepared:
+        """A case, to be routed by this policy."""
+        ready = self.prepared(case)
+        assert ready.fleet is not None
+        table = policy.table(ready.fleet.task_names)
+        fleet = replace(ready.fleet, foresight=foresight)
+        return replace(ready, fleet=fleet, routing=Routing(name=policy.name, table=table))
+
+    def play(self, policy: Policy, case: Case, *, foresight: Foresight = 0) -> Played:
+        """One run to its end. Raises `UserError` as `sim.run` does."""
+        return played(self.routed(policy, case, foresight=foresight))
+
+    def means(
+        self, policies: Sequence[Policy], cases: Sequence[Case], *, foresight: Foresight = 0, smooth: bool = False
+    ) -> list[list[Means]]:
+        """[policy][case]: what each gave, `smooth` as in `smooth_means`."""
+        for case in cases:
+            self.prepared(case)
+
+        def one(job: tuple[Policy, Case]) -> Means:
+            return self._means(*job, foresight, smooth)
+
+        jobs = [(policy, case) for policy in policies for case in cases]
+        with ThreadPoolExecutor(self.workers) as pool:
+            found = list(pool.map(one, jobs))
+        return [found[k * len(cases) : (k + 1) * len(cases)] for k in range(len(policies))]
+
+    def _means(self, policy: Policy, case: Case, foresight: Foresight, smooth: bool) -> Means:
+        fleet = self.prepared(case).fleet
+        assert fleet is not None
+        key = _key(policy.table(fleet.task_names), self.hashes[case.scenario], case, foresight, smooth, self.limits)
+        known = self._journal.get(key) if self._journal is not None else None
+        if known is None:
+            measure = smooth_means if smooth else means
+            known = measure(self.play(policy, case, foresight=foresight), self.limits)
+            if self._journal is not None:
+                self._journal.put(key, known)
+        with self._lock:
+            self.runs += 1
+            runs = self.runs
+        if self._told is not None:
+            self._told(runs)
+        return known
+
+
+def _prepared(scenario: LoadedScenario, case: Case) -> Prepared:
+    if case.load == 1.0:
+        return prepare(scenario, seed=case.seed)
+    assert isinstance(scenario.scenario, FleetScenario)
+    asked = scenario.scenario.workload.requests
+    if asked is None:
+        raise UserError(f"{scenario.where}: a load needs workload.requests", got=case.load)
+    return prepare(scenario, seed=case.seed, requests=max(1, math.ceil(asked * case.load)))
+
+
+def _hash(loaded: LoadedScenario) -> str:
+    """Of everything that a scenario says, with what it extends."""
+    return hashlib.sha256(loaded.scenario.model_dump_json().encode()).hexdigest()
+
+
+def _key(table: PolicyTable, scenario: str, case: Case, foresight: int, smooth: bool, limits: Sequence[str]) -> str:
+    """Of a run and of the engine that runs it."""
+    told: list[Any] = [cache_folder.name, scenario, case.load, case.seed, foresight, smooth, *limits, *table.kinds]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for numbers in (table.weights, table.scene):
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()[:32]

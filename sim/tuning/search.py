@@ -1,0 +1,151 @@
+"""The search itself: rules with their numbers tuned, and a learned policy, all under the same budget.
+
+tuner = Tuner(arena, goal, train=..., validation=..., budget=150, seed=0)
+rules = tuner.rules()
+learned = tuner.learned(rules)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.learning.minimise import Point, minimise
+from policies.policy import Policy, builtin_names, load_policy
+from sim.tuning.arena import Arena, Case, Foresight, Goal
+from sim.tuning.lessons import Lessons, corrected, lessons
+from sim.tuning.spaces import Learned, Rule, Space, greedy, rescaled, spread_of
+
+__all__ = ["Found", "Tuner"]
+
+_PRICES = (0.0, 0.1, 0.3, 1.0)  # how much of a predicted cost may be worth minding: much of a bill is there anyway
+_SPREAD = 0.3  # of the scores that a search begins with, in utilities
+_STEP = 0.1  # utilities
+_SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.3
+_LESSONS = 60_000  # requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A contender after its search."""
+
+    policy: Policy
+    begun_with: str
+    trained: float
+    """Its utility where it was tuned."""
+    validated: float
+    evaluations: int
+    curve: tuple[Point, ...]
+
+
+class Tuner:
+    """Searches in one arena for one goal. The same arguments give the same policies."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        goal: Goal,
+        *,
+        train: Sequence[Case],
+        validation: Sequence[Case],
+        budget: int,
+        seed: int,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`budget` is the number of policies that each contender may try in all of `train`."""
+        self.arena = arena
+        self.goal = goal
+        self.train = tuple(train)
+        self.validation = tuple(validation)
+        self.budget = budget
+        self.seed = seed
+        self._told = told
+        self._lessons: dict[Foresight, Lessons] = {}
+        ready = [arena.prepared(case).fleet for case in self.train]
+        self.tasks = list(dict.fromkeys(name for fleet in ready if fleet is not None for name in fleet.task_names))
+
+    def values(self, policies: Sequence[Policy], cases: Sequence[Case], foresight: Foresight = 0) -> list[float]:
+        """Mean utility of each policy."""
+        found = self.arena.means(policies, cases, foresight=foresight, smooth=True)
+        return [float(np.mean([self.goal.value(means) for means in of_policy])) for of_policy in found]
+
+    def rules(self) -> dict[str, Found]:
+        """Every built-in rule, by name."""
+        found = {}
+        for name in builtin_names():
+            self._told(f"rule {name}")
+            rule = load_policy(name)
+            found[name] = self._searched(Rule(rule, self.tasks), name, sigma=_SIGMA_RULE)
+        return found
+
+    def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0) -> Found:
+        """The best that a search finds from the best start: never worse than the best rule, as far as was seen."""
+        self._told(("learned policy", "system-clairvoyant", "clairvoyant")[foresight])
+        best = max(rules, key=lambda name: rules[name].trained)
+        starts = self._starts(foresight) | {f"rule {best}": _scaled(rules[best].policy)}
+        values = self.values(list(starts.values()), self.train, foresight)
+        name = max(zip(starts, values, strict=True), key=lambda pair: pair[1])[0]
+        found = self._searched(
+            Learned(starts[name], step=_STEP), name, sigma=_SIGMA_LEARNED, foresight=foresight, spent=len(starts)
+        )
+        fallback = self.values([rules[best].policy], self.validation, foresight)[0]
+        if fallback > found.validated:
+            found = self._searched(
+                Learned(starts[f"rule {best}"], step=_STEP),
+                f"rule {best}",
+                sigma=_SIGMA_LEARNED,
+                foresight=foresight,
+                spent=found.evaluations,
+            )
+        return found
+
+    def _starts(self, foresight: Foresight) -> dict[str, Policy]:
+        plain = greedy(self.goal.utility)
+        taught = self._taught(foresight)
+        starts = {}
+        for price in _PRICES if plain.weights.get("cost_usd") else (1.0,):
+            base = plain.model_copy(
+                update={"weights": {n: w * (price if n == "cost_usd" else 1.0) for n, w in plain.weights.items()}}
+            )
+            told = "greedy" if price == 1.0 else f"greedy, {price:g} of the cost"
+            starts[told] = base
+            for what, terms in (("quality", ["quality"]), ("figures", list(taught.outcome))):
+                starts[f"{told}, corrected {what}"] = corrected(base, self.goal.utility, taught, self.tasks, terms)
+        return starts
+
+    def _taught(self, foresight: Foresight) -> Lessons:
+        if foresight not in self._lessons:
+            base = greedy(self.goal.utility)
+            base = base.model_copy(update={"weights": {n: w for n, w in base.weights.items() if n != "cost_usd"}})
+            runs, requests = [], 0
+            for case in self.train:
+                if requests < _LESSONS:
+                    runs.append(self.arena.routed(base, case, foresight=foresight))
+                    requests += len(runs[-1].workload)
+            self._lessons[foresight] = lessons(runs)
+        return self._lessons[foresight]
+
+    def _searched(self, space: Space, name: str, *, sigma: float, foresight: Foresight = 0, spent: int = 0) -> Found:
+        search = minimise(
+            lambda points: [-v for v in self.values([space.policy(p) for p in points], self.train, foresight)],
+            space.start,
+            evaluations=self.budget - spent,
+            seed=self.seed,
+            step=sigma,
+            validate=lambda point: -self.values([space.policy(point)], self.validation, foresight)[0],
+        )
+        return Found(
+            policy=space.policy(search.best),
+            begun_with=name,
+            trained=-search.value,
+            validated=-search.validated,
+            evaluations=search.evaluations + spent,
+            curve=tuple(search.curve),
+        )
+
+
+def _scaled(rule: Policy) -> Policy:
+    """Scores of a rule have no unit: as far apart as utilities are."""
+    return rescaled(rule, _SPREAD / spread_of(rule))

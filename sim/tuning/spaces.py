@@ -1,0 +1,153 @@
+"""What a search may change of a policy: vectors of numbers, and the policies that they mean.
+
+A *rule* keeps its form: each of its weights is multiplied by a factor, and where it tells tasks apart, the score of
+`near` in each scene is moved. A *learned* policy may use every action and every feature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.layout import FEATURE_NAMES, KINDS, LAYOUT_VERSION, Kind
+from policies.learning.utility import Utility
+from policies.policy import DEFAULT_SCENE, Policy
+
+__all__ = ["Learned", "Rule", "Space", "greedy"]
+
+Floats = NDArray[np.float64]
+
+_SCENE_STEP = 2.0  # of the scores that scenes are written with
+_MOST_FACTOR = 30.0  # e^30: far beyond any use, within the bounds of a weight
+
+
+class Space(Protocol):
+    """Vectors whose coordinates have about the same scale: 1 is a step worth trying."""
+
+    @property
+    def start(self) -> Floats:
+        """The vector of the policy that the search begins with."""
+        ...
+
+    def policy(self, at: Floats) -> Policy:
+        """What a vector means."""
+        ...
+
+
+class Rule:
+    """A rule with all of its numbers loose, but its form kept: which features it looks at, and with which sign."""
+
+    def __init__(self, policy: Policy, tasks: Sequence[str]) -> None:
+        self._base = policy
+        self._weights = [name for name, weight in policy.weights.items() if weight]
+        if not policy.scenes and self._weights:
+            self._weights.remove(max(self._weights, key=lambda name: abs(policy.weights[name])))  # scores have no unit
+        self._scenes = [name for name in policy.scenes if name == DEFAULT_SCENE or name in tasks]
+        if "near" not in policy.actions:
+            self._scenes = []
+
+    @property
+    def start(self) -> Floats:
+        return np.zeros(len(self._weights) + len(self._scenes))
+
+    def policy(self, at: Floats) -> Policy:
+        factors = np.exp(np.clip(at[: len(self._weights)], -_MOST_FACTOR, _MOST_FACTOR))
+        weights = dict(self._base.weights)
+        for name, factor in zip(self._weights, factors, strict=True):
+            weights[name] = _within(weights[name] * float(factor))
+        scenes = {task: dict(row) for task, row in self._base.scenes.items()}
+        for task, move in zip(self._scenes, at[len(self._weights) :], strict=True):
+            scenes[task]["near"] = scenes[task].get("near", 0.0) + _SCENE_STEP * float(move)
+        return self._base.model_copy(update={"weights": weights, "scenes": scenes})
+
+
+class _Scale(NamedTuple):
+    """How far apart two actions of one request commonly are in a feature."""
+
+    feature: str
+    apart: float
+
+
+# Orders of magnitude in the shipped scenarios. They set the size of a first step, nothing else.
+_SCALES = (
+    _Scale("near", 1.0),
+    _Scale("edge", 1.0),
+    _Scale("cloud", 1.0),
+    _Scale("cascade", 1.0),
+    _Scale("hedge", 1.0),
+    _Scale("quality", 0.3),
+    _Scale("ttft_s", 3.0),
+    _Scale("e2e_s", 10.0),
+    _Scale("ttft_over_slo", 2.0),
+    _Scale("energy_j", 50.0),
+    _Scale("cost_usd", 0.001),
+    _Scale("egress_mb", 0.3),
+    _Scale("load", 0.5),
+    _Scale("near_difficulty", 1.5),
+    _Scale("near_log_prompt", 3.0),
+    _Scale("near_battery", 0.3),
+    _Scale("near_heat", 0.5),
+    _Scale("metered_mb", 0.1),
+    _Scale("scarce_energy_j", 20.0),
+)
+_APART = {scale.feature: scale.apart for scale in _SCALES}
+
+
+class Learned:
+    """Every feature but chance, every action; scenes as in the policy that it begins with."""
+
+    def __init__(self, base: Policy, *, step: float) -> None:
+        """`step` is a difference of scores that is worth trying."""
+        self._base = base
+        self._steps = np.array([step / scale.apart for scale in _SCALES])
+
+    @property
+    def start(self) -> Floats:
+        weights = np.array([self._base.weights.get(scale.feature, 0.0) for scale in _SCALES])
+        return np.asarray(weights / self._steps)
+
+    def policy(self, at: Floats) -> Policy:
+        weights = {
+            scale.feature: _within(float(number))
+            for scale, number in zip(_SCALES, at * self._steps, strict=True)
+            if number
+        }
+        return self._base.model_copy(update={"weights": weights, "actions": KINDS})
+
+
+def greedy(utility: Utility) -> Policy:
+    """Takes for every request what its own predicted figures are worth, and thinks of nobody else's."""
+    weights = {name: weight for name, weight in utility.terms if name in FEATURE_NAMES}
+    return Policy(name="greedy", layout=LAYOUT_VERSION, actions=KINDS, weights=weights)
+
+
+def spread_of(policy: Policy) -> float:
+    """How far apart the scores of two actions commonly are."""
+    numbers = [abs(weight) * _APART.get(name, 1.0) for name, weight in policy.weights.items()]
+    numbers += [abs(number) for row in policy.scenes.values() for number in row.values()]
+    return max(numbers, default=0.0) or 1.0
+
+
+def rescaled(policy: Policy, factor: float) -> Policy:
+    """The same choices, with all scores multiplied."""
+    scenes: dict[str, dict[Kind, float]] = {
+        task: {kind: _within(number * factor) for kind, number in row.items()} for task, row in policy.scenes.items()
+    }
+    weights = {name: _within(weight * factor) for name, weight in policy.weights.items()}
+    return policy.model_copy(update={"weights": weights, "scenes": scenes})
+
+
+def with_scenes(policy: Policy, moves: Mapping[tuple[str, Kind], float], tasks: Sequence[str]) -> Policy:
+    """`policy` with scores of kinds moved by task."""
+    rows: dict[str, Any] = {task: dict(policy.scenes.get(task, policy.scenes.get(DEFAULT_SCENE, {}))) for task in tasks}
+    for (task, kind), move in moves.items():
+        rows[task][kind] = rows[task].get(kind, 0.0) + move
+    return policy.model_copy(update={"scenes": rows})
+
+
+def _within(weight: float) -> float:
+    return math.copysign(min(abs(weight), 1e12), weight)
