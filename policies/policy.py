@@ -53,6 +53,10 @@ class Policy(Facts):
     """By feature; 0 for those that are not listed."""
     scenes: dict[str, dict[Kind, Weight]] = Field(default_factory=dict)
     """By task, or `default`: added to the score of each kind of action; 0 for those that are not listed."""
+    thresholds: tuple[str, ...] = ()
+    """Weights that say where it switches, and `scenes` where these do: what tuning a rule may change."""
+    tuning: dict[str, Any] | None = None
+    """How it was made, if it was tuned: for people and provenance; nothing reads it when it decides."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,6 +72,14 @@ class Policy(Facts):
             if name not in FEATURE_NAMES:
                 raise UserError("unknown feature", got=name, next_step=did_you_mean(name, FEATURE_NAMES))
         return weights
+
+    @field_validator("thresholds")
+    @classmethod
+    def _of_numbers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in (*FEATURE_NAMES, "scenes"):
+                raise UserError("thresholds: unknown feature", got=name, next_step=did_you_mean(name, FEATURE_NAMES))
+        return names
 
     @model_validator(mode="after")
     def _of_its_actions(self) -> Self:

@@ -78,6 +78,7 @@ class Arena:
         self.limits = tuple(limits)
         self.workers = workers
         self.runs = 0
+        self.strays = 0  # requests that reached a place which their privacy class forbids, over all runs
         self._journal = journal
         self._told = told
         self._prepared: dict[Case, Prepared] = {}
@@ -139,6 +140,7 @@ class Arena:
                 self._journal.put(key, known)
         with self._lock:
             self.runs += 1
+            self.strays += int(known["strays"])
             runs = self.runs
         if self._told is not None:
             self._told(runs)

@@ -64,7 +64,10 @@ def played(prepared: Prepared) -> Played:
 
 
 def means(one: Played, limits: Iterable[str] = ()) -> dict[str, float]:
-    """Every term of a utility as a mean over all requests of a run, and the figures named by `limits`."""
+    """Every term of a utility as a mean over all requests of a run, and the figures named by `limits`.
+
+    `strays` counts legs that reached a place which their privacy class forbids.
+    """
     return _means(one, right_answers(one.outcome), limits)
 
 
@@ -98,6 +101,7 @@ def _means(one: Played, right: Floats, limits: Iterable[str]) -> dict[str, float
     columns = columns_of(one.outcome, right)
     found = {name: float(values.mean()) for name, values in columns.items()}
     found["cost_usd"] = sum(one.bills_usd) / len(right)
+    found["strays"] = float(one.outcome.plane.stray)
     for limit in limits:
         name, percentile = LIMITED[limit]
         if percentile is not None:

@@ -16,14 +16,14 @@ from policies.learning.minimise import Point, minimise
 from policies.policy import Policy, builtin_names, load_policy
 from sim.tuning.arena import Arena, Case, Foresight, Goal
 from sim.tuning.lessons import Lessons, corrected, lessons
-from sim.tuning.spaces import Learned, Rule, Space, greedy, rescaled, spread_of
+from sim.tuning.spaces import Learned, Rule, Space, greedy, rescaled, rounded, spread_of
 
 __all__ = ["Found", "Tuner"]
 
 _PRICES = (0.0, 0.1, 0.3, 1.0)  # how much of a predicted cost may be worth minding: much of a bill is there anyway
 _SPREAD = 0.3  # of the scores that a search begins with, in utilities
 _STEP = 0.1  # utilities
-_SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.3
+_SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.15
 _LESSONS = 60_000  # requests
 
 
@@ -52,15 +52,18 @@ class Tuner:
         validation: Sequence[Case],
         budget: int,
         seed: int,
+        free_rules: bool = False,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`budget` is the number of policies that each contender may try in all of `train`."""
+        """`budget` is the number of policies that each contender may try in all of `train`; with `free_rules` all
+        numbers of a rule are tuned, not only its thresholds."""
         self.arena = arena
         self.goal = goal
         self.train = tuple(train)
         self.validation = tuple(validation)
         self.budget = budget
         self.seed = seed
+        self.free_rules = free_rules
         self._told = told
         self._lessons: dict[Foresight, Lessons] = {}
         ready = [arena.prepared(case).fleet for case in self.train]
@@ -77,7 +80,7 @@ class Tuner:
         for name in builtin_names():
             self._told(f"rule {name}")
             rule = load_policy(name)
-            found[name] = self._searched(Rule(rule, self.tasks), name, sigma=_SIGMA_RULE)
+            found[name] = self._searched(Rule(rule, self.tasks, free=self.free_rules), name, sigma=_SIGMA_RULE)
         return found
 
     def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0) -> Found:
@@ -137,7 +140,7 @@ class Tuner:
             validate=lambda point: -self.values([space.policy(point)], self.validation, foresight)[0],
         )
         return Found(
-            policy=space.policy(search.best),
+            policy=rounded(space.policy(search.best)),
             begun_with=name,
             trained=-search.value,
             validated=-search.validated,

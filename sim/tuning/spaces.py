@@ -1,14 +1,14 @@
 """What a search may change of a policy: vectors of numbers, and the policies that they mean.
 
-A *rule* keeps its form: each of its weights is multiplied by a factor, and where it tells tasks apart, the score of
-`near` in each scene is moved. A *learned* policy may use every action and every feature.
+A *rule* keeps its form: only the numbers that it calls its thresholds change. A *learned* policy may use every action
+and every feature.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from policies.layout import FEATURE_NAMES, KINDS, LAYOUT_VERSION, Kind
 from policies.learning.utility import Utility
 from policies.policy import DEFAULT_SCENE, Policy
 
-__all__ = ["Learned", "Rule", "Space", "greedy"]
+__all__ = ["Learned", "Rule", "Space", "greedy", "rescaled", "rounded", "spread_of"]
 
 Floats = NDArray[np.float64]
 
@@ -39,29 +39,35 @@ class Space(Protocol):
 
 
 class Rule:
-    """A rule with all of its numbers loose, but its form kept: which features it looks at, and with which sign."""
+    """A rule with its thresholds loose: the weights that it names, and the scores of `near` in its scenes.
 
-    def __init__(self, policy: Policy, tasks: Sequence[str]) -> None:
+    Scores of kinds are moved, other weights multiplied, so that they keep their sign.
+    """
+
+    def __init__(self, policy: Policy, tasks: Sequence[str], *, free: bool = False) -> None:
+        """`free`: all of its weights are loose, whether it calls them thresholds or not."""
         self._base = policy
-        self._weights = [name for name, weight in policy.weights.items() if weight]
-        if not policy.scenes and self._weights:
-            self._weights.remove(max(self._weights, key=lambda name: abs(policy.weights[name])))  # scores have no unit
-        self._scenes = [name for name in policy.scenes if name == DEFAULT_SCENE or name in tasks]
-        if "near" not in policy.actions:
-            self._scenes = []
+        self._names = [name for name in policy.thresholds if name != "scenes"]
+        if free:
+            self._names = [name for name, weight in policy.weights.items() if weight]
+        loose = free or "scenes" in policy.thresholds
+        self._scenes = [name for name in policy.scenes if loose and (name == DEFAULT_SCENE or name in tasks)]
+        if free and self._names and not policy.scenes:
+            self._names.remove(max(self._names, key=lambda name: abs(policy.weights[name])))  # scores have no unit
 
     @property
     def start(self) -> Floats:
-        return np.zeros(len(self._weights) + len(self._scenes))
+        return np.zeros(len(self._names) + len(self._scenes))
 
     def policy(self, at: Floats) -> Policy:
-        factors = np.exp(np.clip(at[: len(self._weights)], -_MOST_FACTOR, _MOST_FACTOR))
         weights = dict(self._base.weights)
-        for name, factor in zip(self._weights, factors, strict=True):
-            weights[name] = _within(weights[name] * float(factor))
+        for name, move in zip(self._names, at[: len(self._names)].tolist(), strict=True):
+            weight = weights.get(name, 0.0)
+            factor = math.exp(min(max(move, -_MOST_FACTOR), _MOST_FACTOR))
+            weights[name] = _within(weight + move if name in KINDS else weight * factor)
         scenes = {task: dict(row) for task, row in self._base.scenes.items()}
-        for task, move in zip(self._scenes, at[len(self._weights) :], strict=True):
-            scenes[task]["near"] = scenes[task].get("near", 0.0) + _SCENE_STEP * float(move)
+        for task, move in zip(self._scenes, at[len(self._names) :].tolist(), strict=True):
+            scenes[task]["near"] = scenes[task].get("near", 0.0) + _SCENE_STEP * move
         return self._base.model_copy(update={"weights": weights, "scenes": scenes})
 
 
@@ -125,6 +131,17 @@ def greedy(utility: Utility) -> Policy:
     return Policy(name="greedy", layout=LAYOUT_VERSION, actions=KINDS, weights=weights)
 
 
+def rounded(policy: Policy, digits: int = 5) -> Policy:
+    """Numbers that a person can read: so many significant digits."""
+
+    def short(number: float) -> float:
+        return float(f"{number:.{digits}g}")
+
+    weights = {name: short(weight) for name, weight in policy.weights.items()}
+    scenes = {task: {kind: short(number) for kind, number in row.items()} for task, row in policy.scenes.items()}
+    return policy.model_copy(update={"weights": weights, "scenes": scenes})
+
+
 def spread_of(policy: Policy) -> float:
     """How far apart the scores of two actions commonly are."""
     numbers = [abs(weight) * _APART.get(name, 1.0) for name, weight in policy.weights.items()]
@@ -139,14 +156,6 @@ def rescaled(policy: Policy, factor: float) -> Policy:
     }
     weights = {name: _within(weight * factor) for name, weight in policy.weights.items()}
     return policy.model_copy(update={"weights": weights, "scenes": scenes})
-
-
-def with_scenes(policy: Policy, moves: Mapping[tuple[str, Kind], float], tasks: Sequence[str]) -> Policy:
-    """`policy` with scores of kinds moved by task."""
-    rows: dict[str, Any] = {task: dict(policy.scenes.get(task, policy.scenes.get(DEFAULT_SCENE, {}))) for task in tasks}
-    for (task, kind), move in moves.items():
-        rows[task][kind] = rows[task].get(kind, 0.0) + move
-    return policy.model_copy(update={"scenes": rows})
 
 
 def _within(weight: float) -> float:

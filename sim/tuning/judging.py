@@ -1,0 +1,134 @@
+"""The verdict on a tuned policy, on seeds that nothing was tuned on.
+
+Every policy meets the same requests, seed by seed; what is told are means of differences, with the interval that
+Student's t gives for so many seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.learning.utility import Utility
+from policies.policy import Policy
+from sim.results.seeds import interval
+from sim.tuning.arena import Arena, Case, Foresight, Goal
+from sim.tuning.measures import by_group
+
+__all__ = ["Contender", "judge", "who_gains"]
+
+Floats = NDArray[np.float64]
+
+_GROUP_SEEDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A policy and what it may know beforehand."""
+
+    policy: Policy
+    foresight: Foresight = 0
+
+
+def judge(
+    arena: Arena,
+    goal: Goal,
+    seeds: Mapping[int, Sequence[int]],
+    *,
+    learned: Policy,
+    rules: Mapping[str, Policy],
+    bounds: Mapping[str, Contender],
+) -> dict[str, Any]:
+    """The learned policy against rules and bounds. `seeds` are those of each scenario of the arena, by number.
+
+    The best rule is the one with the highest mean on these very seeds, which favours the rules. With several scenarios
+    the whole is their mean; the interval of the whole is that of independent scenarios.
+    """
+    contenders = {"learned": Contender(learned)} | {f"rule {n}": Contender(p) for n, p in rules.items()} | bounds
+    values: dict[str, list[Floats]] = {name: [] for name in contenders}
+    for number, own in seeds.items():
+        cases = [Case(number, 1.0, seed) for seed in own]
+        for name, one in contenders.items():
+            (found,) = arena.means([one.policy], cases, foresight=one.foresight)
+            values[name].append(np.array([goal.value(means) for means in found]))
+        arena.forget(cases)
+    best = max(rules, key=lambda name: _mean(values[f"rule {name}"]))
+    whole = _compared(values, best, bounds)
+    each = {
+        arena.names[number]: _compared({name: [found[k]] for name, found in values.items()}, _best(values, k), bounds)
+        for k, number in enumerate(seeds)
+    }
+    return {**whole, "scenarios": each}
+
+
+def _compared(values: Mapping[str, Sequence[Floats]], best: str, bounds: Mapping[str, Contender]) -> dict[str, Any]:
+    means = {name: _mean(found) for name, found in values.items()}
+    rule = means[f"rule {best}"]
+    system = means.get("system_clairvoyant")
+    gain = _gain(values["learned"], values[f"rule {best}"])
+    gap = None if system is None else system - rule
+    return {
+        "utility": {
+            "learned": means["learned"],
+            "rules": {name.removeprefix("rule "): mean for name, mean in means.items() if name.startswith("rule ")},
+            **{name: means[name] for name in bounds},
+        },
+        "best_rule": best,
+        "gain": gain,
+        "gap": gap,
+        "gap_recovered": None if gap is None or gap <= 0.0 else gain["value"] / gap,
+    }
+
+
+def _best(values: Mapping[str, Sequence[Floats]], k: int) -> str:
+    rules = [name for name in values if name.startswith("rule ")]
+    return max(rules, key=lambda name: float(values[name][k].mean())).removeprefix("rule ")
+
+
+def _mean(found: Sequence[Floats]) -> float:
+    return float(np.mean([values.mean() for values in found]))
+
+
+def _gain(ours: Sequence[Floats], theirs: Sequence[Floats]) -> dict[str, float | None]:
+    """Mean over scenarios of the mean paired difference, and its 95 % interval."""
+    parts = [interval((a - b).tolist()) for a, b in zip(ours, theirs, strict=True)]
+    value = float(np.mean([part["mean"] for part in parts]))
+    halves = [part["high"] - part["mean"] if part["high"] is not None and part["mean"] is not None else None
+              for part in parts]  # fmt: skip
+    if None in halves:
+        return {"value": value, "low": None, "high": None}
+    half = float(np.sqrt(np.sum(np.square([h for h in halves if h is not None])))) / len(parts)
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def who_gains(
+    arena: Arena, utility: Utility, scenario: int, seeds: Sequence[int], *, ours: Policy, theirs: Policy
+) -> dict[str, Any]:
+    """`device` and `task` -> name -> requests a run, and by how much the utility of its requests differs.
+
+    Bills are split by the energy of requests, so that costs of groups are shares, not causes.
+    """
+    cases = [Case(scenario, 1.0, seed) for seed in seeds[:_GROUP_SEEDS]]
+    pairs = [[by_group(arena.play(policy, case)) for policy in (ours, theirs)] for case in cases]
+    arena.forget(cases)
+    return {
+        what: {
+            name: _group(
+                [(mine[what][name], other[what][name]) for mine, other in pairs if name in mine[what]], utility
+            )
+            for name in pairs[0][0][what]
+        }
+        for what in ("device", "task")
+    }
+
+
+def _group(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], utility: Utility) -> dict[str, Any]:
+    found = interval([utility.of(mine) - utility.of(other) for mine, other in pairs])
+    return {
+        "requests": float(np.mean([mine["requests"] for mine, _ in pairs])),
+        "gain": {"value": found["mean"], "low": found["low"], "high": found["high"]},
+    }
