@@ -341,6 +341,75 @@ def explain(
 
 
 @app.command()
+def tune(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(metavar="SCENARIO...", help="Scenarios with a fleet.")
+    ] = None,
+    utility: Annotated[
+        str,
+        typer.Option(metavar="NAME=WEIGHT,...", help="What to maximise, as in quality=1,e2e_s=-0.02,cost_usd=-10."),
+    ] = "",
+    out: Annotated[Path | None, typer.Option(metavar="POLICY.yaml", help="File to write the policy to.")] = None,
+    slo: Annotated[
+        str, typer.Option(metavar="NAME=MOST,...", help="Limits to keep, as in ttft_p95_s=2,unanswered=0.01.")
+    ] = "",
+    judge: Annotated[
+        list[str] | None, typer.Option(metavar="SCENARIO", help="Judge in these instead (repeat for more).")
+    ] = None,
+    load: Annotated[str, typer.Option(metavar="FACTOR,...", help="Tune at these multiples of the requests.")] = "1",
+    train_seeds: Annotated[
+        str, typer.Option(metavar="SEED,...", help="Seeds to tune on (default: enough for 100,000 requests).")
+    ] = "",
+    budget: Annotated[int, typer.Option(help="Policies that each contender may try.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    bounds: Annotated[bool, typer.Option(help="Tune the two bounds that know more, too.")] = True,
+    free_rules: Annotated[
+        bool, typer.Option("--free-rules", help="Tune all numbers of the rules, not only their thresholds.")
+    ] = False,
+    from_log: Annotated[
+        Path | None, typer.Option(metavar="DECISIONS.parquet", help="Learn from a decision log instead.")
+    ] = None,
+    candidate: Annotated[
+        list[str] | None, typer.Option(metavar="POLICY", help="With --from-log: judge this one, too (repeat for more).")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="POLICY", help="With --from-log: what to be better than (default: the log).")
+    ] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Tune a routing policy against the simulated queues, or learn one from a log of decisions."""
+    if from_log is not None:
+        from sim.tuning.command import tuned_from_log
+
+        _refuse(("SCENARIO", scenarios), ("--slo", slo), ("--judge", judge), beside="--from-log")
+        result, told = tuned_from_log(from_log, utility=utility, candidates=candidate or [], baseline=baseline, out=out)
+    else:
+        from sim.tuning.command import tuned_in
+
+        _refuse(("--candidate", candidate), ("--baseline", baseline), beside="scenarios")
+        result, told = tuned_in(
+            scenarios or [],
+            utility=utility,
+            out=out,
+            slo=slo,
+            judge_on=judge or [],
+            loads=load,
+            train_seeds=train_seeds,
+            budget=budget,
+            seed=seed,
+            bounds=bounds,
+            free_rules=free_rules,
+            settings=set_ or [],
+            told=_tell,
+        )
+    if as_json:
+        _print_json(result)
+    else:
+        print(told)
+
+
+@app.command()
 def validate(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE.csv", help="Published measurements (default: those that ship).")
@@ -637,6 +706,13 @@ def profiles_schema(kind: Annotated[str, typer.Argument(help="A kind of profile,
 
 def _tell(text: str) -> None:
     print(f"nearfar: {text}", file=sys.stderr)
+
+
+def _refuse(*given: tuple[str, object], beside: str) -> None:
+    """Raise `UserError` for options that mean nothing beside another one."""
+    for name, value in given:
+        if value:
+            raise UserError(f"{name} means nothing with {beside}", got=str(value), next_step="leave one of them out")
 
 
 def _terms(accepted: bool) -> Callable[[Any, str], bool] | None:

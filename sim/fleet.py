@@ -109,6 +109,9 @@ class TaskKind:
     """Bits of `MODALITIES` that it needs."""
     output_hint: float = 100.0
     """Output tokens that a policy expects: the mean."""
+    difficulty_mean: float = 0.0
+    difficulty_spread: float = float("inf")
+    """Logits: what a policy expects of a request before it looks at it; infinite: nothing (rule W5)."""
     slo_ttft_s: float = float("inf")
     slo_tpot_s: float = float("inf")
     slo_e2e_s: float = float("inf")

@@ -67,6 +67,8 @@ def task_kind(task: Task) -> TaskKind:
         privacy=task.privacy,
         modality=_modality(task.media),
         output_hint=clipped_mean(task.output) + _made_tokens(task.media),
+        difficulty_mean=task.difficulty.mean,
+        difficulty_spread=task.difficulty.spread,
         slo_ttft_s=limits["ttft_s"],
         slo_tpot_s=limits["tpot_s"],
         slo_e2e_s=limits["e2e_s"],

@@ -36,6 +36,8 @@ def fleet_arrays(fleet: FleetSettings, pools: int) -> dict[str, NDArray[Any]]:
     tasks = np.zeros(len(fleet.tasks), records.TASK)
     for record, task in zip(tasks, fleet.tasks, strict=True):
         record["output_hint"], record["slo_ttft_s"] = task.output_hint, task.slo_ttft_s
+        record["difficulty_mean"] = task.difficulty_mean
+        record["trust"], record["doubt"] = _belief(task.difficulty_spread, fleet.estimate_spread)
         record["privacy"], record["modality"] = PRIVACY_CLASSES.index(task.privacy), task.modality
     weather = np.zeros(fleet.regions, records.WEATHER)
     weather["rtt_factor"] = weather["rate_factor"] = weather["up"] = 1
@@ -106,6 +108,13 @@ def fill_world(world: Any, fleet: FleetSettings) -> None:
     world["foresight"] = fleet.foresight
     world["separation"] = math.sqrt(2.0) * normal_quantile(fleet.cascade.auc)
     world["threshold"], world["check_s"] = fleet.cascade.threshold, fleet.cascade.check_s
+
+
+def _belief(task_spread: float, estimate_spread: float) -> tuple[float, float]:
+    """ρ and κ of rule W5: by Bayes' rule for normal distributions, and the logistic curve's mean over what is left."""
+    blur = (estimate_spread / task_spread) ** 2 if estimate_spread > 0.0 and task_spread > 0.0 else 0.0
+    trust = 0.0 if estimate_spread > 0.0 and task_spread == 0.0 else 1.0 / (1.0 + blur)
+    return trust, 1.0 / math.sqrt(1.0 + math.pi / 8.0 * estimate_spread**2 * trust)
 
 
 def set_policy(arrays: dict[str, NDArray[Any]], which: int, policy: PolicyTable) -> None:

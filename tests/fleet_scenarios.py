@@ -128,6 +128,8 @@ def a_task(draw: st.DrawFn, name: str) -> TaskKind:
         privacy=one_of(draw, "any", "any", "any", "any", "any", "home", "device"),
         modality=one_of(draw, 1, 1, 1, 1, 1, 1, 2, 3, 4),
         output_hint=one_of(draw, 1.0, 4.0, 7.5, 16.0),
+        difficulty_mean=one_of(draw, 0.0, 0.0, -1.5, 0.7),
+        difficulty_spread=one_of(draw, inf, 1.0, 0.4, 0.0),
         slo_ttft_s=one_of(draw, inf, 0.25, 2.0),
         slo_tpot_s=one_of(draw, inf, 0.1),
         slo_e2e_s=one_of(draw, inf, 5.0),

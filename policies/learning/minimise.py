@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Point", "Search", "minimise"]
+__all__ = ["Point", "Search", "is_smaller", "minimise"]
 
 Floats = NDArray[np.float64]
 
@@ -51,26 +51,27 @@ def minimise(
     evaluations: int,
     seed: int,
     step: float = 1.0,
-    validate: Callable[[Floats], float] | None = None,
+    validate: Callable[[Floats], Floats] | None = None,
     patience: int = 8,
 ) -> Search:
     """Search around `start` (n,), `step` being a sensible first distance in every coordinate.
 
-    `values` gets the points of one generation and returns a number for each. With `validate`, the point of each
-    generation that is best so far is judged by it: the one with the smallest judgement is kept, and the search ends
-    early when that has not become smaller for `patience` generations. The same arguments give the same search.
+    `values` gets the points of one generation and returns a number for each. With `validate`, a point that is the best
+    so far is judged under other conditions, one number for each of them; it is kept only when it is smaller than the
+    one kept before by more than the standard error of the difference. The search ends early when none was kept for
+    `patience` generations. The same arguments give the same search.
     """
     from cmaes import CMA
 
-    judge = validate if validate is not None else lambda _: math.inf
     first = float(values([start])[0])
-    search = Search(best=start, value=first, validated=judge(start), evaluations=1)
+    judged = validate(start) if validate is not None else np.array([math.nan])
+    search = Search(best=start, value=first, validated=float(judged.mean()), evaluations=1)
     search.curve.append(Point(1, first, search.validated))
     if not len(start):
         return search
     room = max(2, len(start))  # the library knows no single dimension: the second one means nothing
     cma = CMA(mean=np.zeros(room), sigma=step, seed=seed % 2**32)
-    leader, least, idle = start, first, 0
+    least, idle = first, 0
     while search.evaluations + cma.population_size <= evaluations and idle < patience and not cma.should_stop():
         moves = [cma.ask() for _ in range(cma.population_size)]
         points = [start + move[: len(start)] for move in moves]
@@ -80,9 +81,17 @@ def minimise(
         best = int(np.argmin(found))
         idle += 1
         if found[best] < least:
-            leader, least = points[best], found[best]
-            judged = judge(leader) if validate is not None else -math.inf
-            if validate is None or judged < search.validated:
-                search.best, search.value, search.validated, idle = leader, least, judged, 0
+            least = found[best]
+            other = validate(points[best]) if validate is not None else judged
+            if validate is None or is_smaller(other, judged):
+                judged, idle = other, 0
+                search.best, search.value, search.validated = points[best], least, float(judged.mean())
         search.curve.append(Point(search.evaluations, least, search.validated))
     return search
+
+
+def is_smaller(ours: Floats, theirs: Floats) -> bool:
+    """Whether numbers are smaller in the mean than others under the same conditions, beyond one standard error."""
+    less = theirs - ours
+    error = float(less.std(ddof=1)) / math.sqrt(len(less)) if len(less) > 1 else 0.0
+    return bool(less.mean() > error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def write_policy(policy: Policy, path: Path) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
         beside.write_text(policy_text(policy), encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}", got=str(error.strerror)) from None
 

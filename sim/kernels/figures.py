@@ -46,9 +46,12 @@ def action_count(w: Any) -> int:
 @kernel
 def estimated_difficulty(w: Any, r: int) -> float:
     """What a policy takes for the difficulty of request r (rules W5, W8)."""
+    trip = trip_of(w, r)
     if w.foresight >= KNOWS_OUTCOMES:
-        return float(trip_of(w, r).difficulty)
-    return trip_of(w, r).difficulty + w.spread * normal_quantile(max(uniform(w.seed, r, 0, 14), TINY))
+        return float(trip.difficulty)
+    task = task_of(w, trip.task)
+    seen = trip.difficulty + w.spread * normal_quantile(max(uniform(w.seed, r, 0, 14), TINY))
+    return float(task.difficulty_mean + task.trust * (seen - task.difficulty_mean))
 
 
 @kernel
@@ -72,7 +75,8 @@ def predicted_quality(w: Any, r: int, model: int, difficulty: float) -> float:
     """The chance of a right answer of this model, as a router expects it."""
     if w.foresight >= KNOWS_OUTCOMES:
         return 1.0 if is_right(w, r, model) else 0.0
-    return sigmoid(ability_of(w, model, trip_of(w, r).task) - difficulty)
+    task = trip_of(w, r).task
+    return sigmoid(task_of(w, task).doubt * (ability_of(w, model, task) - difficulty))
 
 
 # -- masks (rule W2) ---------------------------------------------------------------------------------------------------

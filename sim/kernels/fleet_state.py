@@ -137,7 +137,18 @@ NETWORK = np.dtype(
     align=True,
 )
 
-TASK = np.dtype([("output_hint", "f8"), ("slo_ttft_s", "f8"), ("privacy", "i8"), ("modality", "i8")], align=True)
+TASK = np.dtype(
+    [
+        ("output_hint", "f8"),
+        ("slo_ttft_s", "f8"),
+        ("difficulty_mean", "f8"),
+        ("trust", "f8"),  # in what is seen of a request, rather than in what is known of its task (rule W5's rho)
+        ("doubt", "f8"),  # what the remaining doubt about the difficulty takes from a logit (rule W5's kappa)
+        ("privacy", "i8"),
+        ("modality", "i8"),
+    ],
+    align=True,
+)
 
 # Which table of quantiles of a network class.
 RTT, RTT_EDGE, UPLINK, DOWNLINK = range(4)

@@ -48,7 +48,8 @@ def judge(
     The best rule is the one with the highest mean on these very seeds, which favours the rules. With several scenarios
     the whole is their mean; the interval of the whole is that of independent scenarios.
     """
-    contenders = {"learned": Contender(learned)} | {f"rule {n}": Contender(p) for n, p in rules.items()} | bounds
+    contenders = {"learned": Contender(learned)} | {f"rule {n}": Contender(p) for n, p in rules.items()}
+    contenders |= bounds
     values: dict[str, list[Floats]] = {name: [] for name in contenders}
     for number, own in seeds.items():
         cases = [Case(number, 1.0, seed) for seed in own]
@@ -80,7 +81,7 @@ def _compared(values: Mapping[str, Sequence[Floats]], best: str, bounds: Mapping
         "best_rule": best,
         "gain": gain,
         "gap": gap,
-        "gap_recovered": None if gap is None or gap <= 0.0 else gain["value"] / gap,
+        "gap_recovered": None if gap is None or gap <= 0.0 else (means["learned"] - rule) / gap,
     }
 
 
@@ -95,13 +96,15 @@ def _mean(found: Sequence[Floats]) -> float:
 
 def _gain(ours: Sequence[Floats], theirs: Sequence[Floats]) -> dict[str, float | None]:
     """Mean over scenarios of the mean paired difference, and its 95 % interval."""
-    parts = [interval((a - b).tolist()) for a, b in zip(ours, theirs, strict=True)]
-    value = float(np.mean([part["mean"] for part in parts]))
-    halves = [part["high"] - part["mean"] if part["high"] is not None and part["mean"] is not None else None
-              for part in parts]  # fmt: skip
-    if None in halves:
-        return {"value": value, "low": None, "high": None}
-    half = float(np.sqrt(np.sum(np.square([h for h in halves if h is not None])))) / len(parts)
+    pairs = [(a - b).tolist() for a, b in zip(ours, theirs, strict=True)]
+    value = float(np.mean([np.mean(one) for one in pairs]))
+    halves = []
+    for one in pairs:
+        low, high = (interval(one)[end] for end in ("low", "high"))
+        if low is None or high is None:
+            return {"value": value, "low": None, "high": None}
+        halves.append((high - low) / 2.0)
+    half = float(np.linalg.norm(halves)) / len(pairs)
     return {"value": value, "low": value - half, "high": value + half}
 
 

@@ -2,8 +2,8 @@
 
 A policy sees predictions: the chance of a right answer from a blurred estimate of difficulty, times from typical
 lengths. A run in which it takes any possible action now and then shows how they come out; a ridge regression on what a
-policy file can say (features, and the kind of action by task) corrects them. What a choice does to everybody else (load,
-autoscaling) does not show in single outcomes: that is left to the search.
+policy file can say (features, and the kind of action by task) corrects them. What a choice does to everybody else
+(load, autoscaling) does not show in single outcomes: that is left to the search.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 EXPLORED = 0.3
 """Share of the decisions that may be any possible action."""
 
-_RIDGE = 30.0  # so many decisions would say that a task is like all others
+_RIDGE = 100.0  # so many decisions would say that a task is like all others
+_RIDGE_OF_ALL = 1.0  # the same for what is the same for all tasks
 _CLIPPED = 1.0  # percent at either end: a few endless answers must not decide what is typical
 
 # By term of a utility: the features that its error may depend on, the prediction itself first.
@@ -119,10 +120,12 @@ def _errors(learned: Lessons, term: str, tasks: int) -> tuple[Floats, Floats]:
     error = learned.outcome[term] - seen[:, 0]
     low, high = np.percentile(error, [_CLIPPED, 100.0 - _CLIPPED])
     scale = seen.std(axis=0) + 1e-9
+    kinds = np.eye(len(KINDS))[learned.kind]
     scenes = np.zeros((len(error), tasks * len(KINDS)))
     scenes[np.arange(len(error)), learned.task * len(KINDS) + learned.kind] = 1.0
-    known = np.hstack([seen / scale, scenes])
-    penalty = np.full(known.shape[1], _RIDGE)
+    known = np.hstack([seen / scale, kinds, scenes])
+    of_all = seen.shape[1] + len(KINDS)
+    penalty = np.repeat([_RIDGE_OF_ALL, _RIDGE], [of_all, scenes.shape[1]])
     found = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ np.clip(error, low, high))
-    slopes, moves = found[: seen.shape[1]] / scale, found[seen.shape[1] :]
-    return slopes, moves.reshape(tasks, len(KINDS))
+    slopes, of_kinds, of_tasks = np.split(found, [seen.shape[1], of_all])
+    return slopes / scale, of_kinds + of_tasks.reshape(tasks, len(KINDS))

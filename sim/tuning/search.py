@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.learning.minimise import Point, minimise
 from policies.policy import Policy, builtin_names, load_policy
@@ -20,11 +21,13 @@ from sim.tuning.spaces import Learned, Rule, Space, greedy, rescaled, rounded, s
 
 __all__ = ["Found", "Tuner"]
 
+Floats = NDArray[np.float64]
+
 _PRICES = (0.0, 0.1, 0.3, 1.0)  # how much of a predicted cost may be worth minding: much of a bill is there anyway
 _SPREAD = 0.3  # of the scores that a search begins with, in utilities
 _STEP = 0.1  # utilities
-_SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.15
-_LESSONS = 60_000  # requests
+_SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.1
+_LESSONS = 30_000  # requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,12 @@ class Tuner:
 
     def values(self, policies: Sequence[Policy], cases: Sequence[Case], foresight: Foresight = 0) -> list[float]:
         """Mean utility of each policy."""
+        return [float(values.mean()) for values in self._of_cases(policies, cases, foresight)]
+
+    def _of_cases(self, policies: Sequence[Policy], cases: Sequence[Case], foresight: Foresight) -> list[Floats]:
+        """Utilities of each policy, by case."""
         found = self.arena.means(policies, cases, foresight=foresight, smooth=True)
-        return [float(np.mean([self.goal.value(means) for means in of_policy])) for of_policy in found]
+        return [np.array([self.goal.value(means) for means in of_policy]) for of_policy in found]
 
     def rules(self) -> dict[str, Found]:
         """Every built-in rule, by name."""
@@ -84,29 +91,19 @@ class Tuner:
         return found
 
     def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0) -> Found:
-        """The best that a search finds from the best start: never worse than the best rule, as far as was seen."""
+        """What a search finds from the best start: the best rule, or the utility itself as a policy, corrected."""
         self._told(("learned policy", "system-clairvoyant", "clairvoyant")[foresight])
         best = max(rules, key=lambda name: rules[name].trained)
         starts = self._starts(foresight) | {f"rule {best}": _scaled(rules[best].policy)}
-        values = self.values(list(starts.values()), self.train, foresight)
+        values = self.values(list(starts.values()), [*self.train, *self.validation], foresight)
         name = max(zip(starts, values, strict=True), key=lambda pair: pair[1])[0]
-        found = self._searched(
+        return self._searched(
             Learned(starts[name], step=_STEP), name, sigma=_SIGMA_LEARNED, foresight=foresight, spent=len(starts)
         )
-        fallback = self.values([rules[best].policy], self.validation, foresight)[0]
-        if fallback > found.validated:
-            found = self._searched(
-                Learned(starts[f"rule {best}"], step=_STEP),
-                f"rule {best}",
-                sigma=_SIGMA_LEARNED,
-                foresight=foresight,
-                spent=found.evaluations,
-            )
-        return found
 
     def _starts(self, foresight: Foresight) -> dict[str, Policy]:
         plain = greedy(self.goal.utility)
-        taught = self._taught(foresight)
+        taught = self._taught(foresight) if foresight < 2 else None  # outcomes need no correction
         starts = {}
         for price in _PRICES if plain.weights.get("cost_usd") else (1.0,):
             base = plain.model_copy(
@@ -114,8 +111,9 @@ class Tuner:
             )
             told = "greedy" if price == 1.0 else f"greedy, {price:g} of the cost"
             starts[told] = base
-            for what, terms in (("quality", ["quality"]), ("figures", list(taught.outcome))):
-                starts[f"{told}, corrected {what}"] = corrected(base, self.goal.utility, taught, self.tasks, terms)
+            if taught is not None:
+                for what, terms in (("quality", ["quality"]), ("figures", list(taught.outcome))):
+                    starts[f"{told}, corrected {what}"] = corrected(base, self.goal.utility, taught, self.tasks, terms)
         return starts
 
     def _taught(self, foresight: Foresight) -> Lessons:
@@ -137,7 +135,7 @@ class Tuner:
             evaluations=self.budget - spent,
             seed=self.seed,
             step=sigma,
-            validate=lambda point: -self.values([space.policy(point)], self.validation, foresight)[0],
+            validate=lambda point: -self._of_cases([space.policy(point)], self.validation, foresight)[0],
         )
         return Found(
             policy=rounded(space.policy(search.best)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi, sqrt
 
 from policies.layout import KINDS
 from policies.table import PolicyTable
@@ -183,7 +184,17 @@ class Decider:
         ask, _ = self.about(request)
         if self.fleet.foresight >= 2:  # W8
             return ask.difficulty
-        return ask.difficulty + self.fleet.estimate_spread * probit(self.draw(request, 14))
+        _, task = self.about(request)
+        seen = ask.difficulty + self.fleet.estimate_spread * probit(self.draw(request, 14))
+        return task.difficulty_mean + self.trust(task) * (seen - task.difficulty_mean)
+
+    def trust(self, task: TaskKind) -> float:
+        """W5: ρ."""
+        if self.fleet.estimate_spread == 0:
+            return 1.0
+        return (
+            0.0 if task.difficulty_spread == 0 else 1 / (1 + (self.fleet.estimate_spread / task.difficulty_spread) ** 2)
+        )
 
     def right(self, model: int, request: Request) -> bool:
         """Q1: is this model's answer right?"""
@@ -199,8 +210,9 @@ class Decider:
     def quality(self, model: int, request: Request) -> float:
         if self.fleet.foresight >= 2:  # W8
             return float(self.right(model, request))
-        ask, _ = self.about(request)
-        return sigma(float(self.fleet.ability[model, ask.task]) - self.guess(request))
+        ask, task = self.about(request)
+        kappa = 1 / sqrt(1 + pi / 8 * self.fleet.estimate_spread**2 * self.trust(task))
+        return sigma(kappa * (float(self.fleet.ability[model, ask.task]) - self.guess(request)))
 
     def figures(self, action: int, request: Request, t: float) -> Figures:
         what, pool = self.meaning(action)
