@@ -119,12 +119,14 @@ def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, str, str, s
         required = parameter.default is inspect.Parameter.empty
         decls = [*(info.param_decls or ()), info.default]  # in an annotation typer keeps the first one as the default
         given = [decl for decl in decls if isinstance(decl, str) and decl.startswith("-")]
-        spelled = " ".join(given) or (f"--{_dashed(name)}" if is_option else name.upper())
+        shown_as = info.metavar if info.metavar and not is_option else name.upper()
+        spelled = " ".join(given) or (f"--{_dashed(name)}" if is_option else shown_as)
         if not is_option and not required:
             spelled = f"[{spelled}]"
         if words[0] is bool and is_option and not given:
             spelled += f" / --no-{_dashed(name)}"
-        shown = "required" if required else "" if parameter.default in (None, False) else f"`{parameter.default}`"
+        unset = parameter.default is None or parameter.default is False or parameter.default == ""
+        shown = "required" if required else "" if unset else f"`{parameter.default}`"
         yield spelled, _type_of(words[0], info.metavar), shown, info.help or "", is_option
 
 
@@ -146,6 +148,7 @@ def cli_page() -> str:
             ("exit code", "meaning"),
             [
                 ("0", "done"),
+                ("1", "`check-policy`: a check failed"),
                 ("2", "bad input: one line on stderr says what, got, allowed, next step"),
                 ("130", "interrupted; no half-written file is left behind"),
             ],

@@ -35,6 +35,14 @@ def nearfar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return run
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """With several workers: compile once, before they start, not once in each."""
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        from sim.warm_up import warm_up
+
+        warm_up(controls=True, fleet=True)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
 

@@ -58,7 +58,7 @@ class Utility:
         return dict(self.terms).get(name, 0.0)
 
     def __str__(self) -> str:
-        return ",".join(f"{name}={weight:g}" for name, weight in self.terms)
+        return ",".join(f"{name}={_short(weight)}" for name, weight in self.terms)
 
 
 def parse_utility(text: str) -> Utility:
@@ -81,6 +81,12 @@ def parse_utility(text: str) -> Utility:
             next_step="give, for example, quality=1,e2e_s=-0.02,cost_usd=-10",
         )
     return Utility(tuple((name, weight) for name, weight in found.items() if weight))
+
+
+def _short(weight: float) -> str:
+    """As few digits as say the same number."""
+    short = f"{weight:g}"
+    return short if float(short) == weight else repr(weight)
 
 
 def _weight(name: str, number: str) -> float:

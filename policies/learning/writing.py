@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ def policy_text(policy: Policy) -> str:
     text = _dumped(head)
     if policy.thresholds:
         text += _dumped({"thresholds": list(policy.thresholds)})
-    if policy.weights:
+    if any(policy.weights.values()):
         text += "weights:\n" + "".join(_weight(policy, feature) for feature in FEATURES)
     if policy.scenes:
         text += "scenes: # added to the score of a kind of action, by task\n"
-        text += "".join(f"  {task}: {_flow(row)}\n" for task, row in policy.scenes.items())
+        text += "".join(f"  {_key(task)}: {_flow(row)}\n" for task, row in policy.scenes.items())
     if policy.tuning:
         text += _dumped({"tuning": policy.tuning})
     return text
@@ -50,6 +51,11 @@ def _weight(policy: Policy, feature: Any) -> str:
         return ""
     per = f"per {feature.unit}: " if feature.unit else ""
     return f"  {feature.name}: {policy.weights[feature.name]!r} # {per}{feature.meaning}\n"
+
+
+def _key(task: str) -> str:
+    """In quotes where it would not be read as this text."""
+    return yaml.safe_dump([task], width=math.inf, allow_unicode=True, default_flow_style=True).strip()[1:-1]
 
 
 def _flow(row: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
@@ -22,12 +22,14 @@ from policies.learning.utility import Utility
 from policies.policy import Policy
 from policies.table import PolicyTable
 from profiles.errors import UserError
+from profiles.files import yaml_files
 from sim.loading import LoadedScenario, without_rollouts
 from sim.routing import Routing
 from sim.run import Prepared, prepare
 from sim.scenario import FleetScenario
 from sim.tuning.journal import Journal
 from sim.tuning.measures import Played, means, played, smooth_means
+from sim.version import VERSION
 
 __all__ = ["Arena", "Case", "Goal", "Means"]
 
@@ -86,8 +88,11 @@ class Arena:
 
     @property
     def names(self) -> list[str]:
-        """Of the scenarios."""
-        return [one.scenario.name for one in self.scenarios]
+        """Of the scenarios; numbered where several have the same."""
+        names = [one.scenario.name for one in self.scenarios]
+        return [
+            f"{name} {names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)
+        ]
 
     def prepared(self, case: Case) -> Prepared:
         """A case, ready to run; kept for the next time."""
@@ -158,13 +163,39 @@ def _prepared(scenario: LoadedScenario, case: Case) -> Prepared:
 
 
 def _hash(loaded: LoadedScenario) -> str:
-    """Of everything that a scenario says, with what it extends."""
-    return hashlib.sha256(loaded.scenario.model_dump_json().encode()).hexdigest()
+    """Of everything that a scenario says, with what it extends, and of the files that it names."""
+    digest = hashlib.sha256(loaded.scenario.model_dump_json().encode())
+    named = [loaded.folder / name for name in _named(loaded.scenario.model_dump(mode="json"))]
+    if loaded.scenario.profiles:
+        named += sorted(yaml_files(loaded.folder / loaded.scenario.profiles))
+    for path in named:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _named(data: Any) -> Iterator[str]:
+    """Files of traces and of the user's own functions."""
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        if key in ("path", "file") and isinstance(value, str):
+            yield value
+        else:
+            yield from _named(value)
 
 
 def _key(table: PolicyTable, scenario: str, case: Case, foresight: int, smooth: bool, limits: Sequence[str]) -> str:
     """Of a run and of the engine that runs it."""
-    told: list[Any] = [cache_folder.name, scenario, case.load, case.seed, foresight, smooth, *limits, *table.kinds]
+    told: list[Any] = [
+        VERSION,
+        cache_folder.name,
+        scenario,
+        case.load,
+        case.seed,
+        foresight,
+        smooth,
+        *limits,
+        *table.kinds,
+    ]
     digest = hashlib.sha256(json.dumps(told).encode())
     for numbers in (table.weights, table.scene):
         digest.update(np.ascontiguousarray(numbers).tobytes())

@@ -18,15 +18,17 @@ class Journal:
         self.path = path
         self._known: dict[str, dict[str, float]] = {}
         self._lock = Lock()
-        if path.exists():
-            self._read()
         try:
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path}", got=str(error.strerror)) from None
+        self._read(text)
+        if text and not text.endswith("\n"):
+            self._file.write("\n")  # what was cut off must not spoil what comes next
 
-    def _read(self) -> None:
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+    def _read(self, text: str) -> None:
+        for line in text.splitlines():
             try:
                 key, found = json.loads(line)
                 self._known[str(key)] = {str(name): float(value) for name, value in found.items()}

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from policies.learning.utility import Utility
 from policies.policy import Policy
+from profiles.errors import UserError
 from sim.results.seeds import interval
-from sim.tuning.arena import Arena, Case, Foresight, Goal
+from sim.tuning.arena import Arena, Case, Foresight, Goal, Means
 from sim.tuning.measures import by_group
 
-__all__ = ["Contender", "judge", "who_gains"]
+__all__ = ["Contender", "check_limits", "judge", "who_gains"]
 
 Floats = NDArray[np.float64]
 
 _GROUP_SEEDS = 6
+_TOLERANCE = 1e-3  # of a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,47 @@ def _gain(ours: Sequence[Floats], theirs: Sequence[Floats]) -> dict[str, float |
     return {"value": value, "low": value - half, "high": value + half}
 
 
+def check_limits(
+    arena: Arena, goal: Goal, seeds: Mapping[int, Sequence[int]], *, learned: Policy, rules: Mapping[str, Policy]
+) -> None:
+    """Raise `UserError` when the policy exceeds a limit, in the mean over the judging seeds of a scenario."""
+    for k, own in seeds.items() if goal.limits else ():
+        cases = [Case(k, 1.0, one) for one in own]
+        (found,) = arena.means([learned], cases)
+        for name, most in goal.limits.items():
+            if _figure(found, name) > most * (1.0 + _TOLERANCE):
+                of_rules = zip(rules, arena.means(list(rules.values()), cases), strict=True)
+                raise _exceeded(
+                    f"{name} in {arena.names[k]}",
+                    _figure(found, name),
+                    most,
+                    {r: _figure(of, name) for r, of in of_rules},
+                )
+        arena.forget(cases)
+
+
+def _figure(found: Sequence[Means], name: str) -> float:
+    return sum(one[name] for one in found) / len(found)
+
+
+def _exceeded(what: str, mean: float, most: float, rules: Mapping[str, float]) -> UserError:
+    rule = min(rules, key=lambda name: rules[name])
+    if rules[rule] <= most:
+        return UserError(
+            f"the tuned policy does not keep {what}, though rule {rule} does ({rules[rule]:.4g})",
+            got=f"{mean:.4g}",
+            allowed=f"at most {most:g}",
+            next_step="give a larger --budget, or more --train-seeds",
+        )
+    least = min(mean, rules[rule])
+    return UserError(
+        f"no policy was found that keeps {what}",
+        got=f"{least:.4g} at best",
+        allowed=f"at most {most:g}",
+        next_step=f"allow {least * 1.02:.3g}, or give the scenario more replicas",
+    )
+
+
 def who_gains(
     arena: Arena, utility: Utility, scenario: int, seeds: Sequence[int], *, ours: Policy, theirs: Policy
 ) -> dict[str, Any]:
@@ -120,18 +163,25 @@ def who_gains(
     arena.forget(cases)
     return {
         what: {
-            name: _group(
-                [(mine[what][name], other[what][name]) for mine, other in pairs if name in mine[what]], utility
-            )
-            for name in pairs[0][0][what]
+            name: _group([(mine[what].get(name), other[what].get(name)) for mine, other in pairs], utility)
+            for name in dict.fromkeys(name for mine, _ in pairs for name in mine[what])
         }
         for what in ("device", "task")
     }
 
 
-def _group(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], utility: Utility) -> dict[str, Any]:
-    found = interval([utility.of(mine) - utility.of(other) for mine, other in pairs])
+def _group(
+    pairs: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]], utility: Utility
+) -> dict[str, Any]:
+    """Runs weigh by their requests of the group, none being possible: gains of groups add up to that of the whole.
+
+    The interval is that of a ratio of means (Cochran, "Sampling Techniques", 1977, chapter 6).
+    """
+    counts = np.array([mine["requests"] if mine else 0 for mine, _ in pairs], np.float64)
+    gains = np.array([utility.of(mine) - utility.of(other) if mine and other else 0.0 for mine, other in pairs])
+    value = float(counts @ gains / counts.sum())
+    found = interval((value + counts / counts.mean() * (gains - value)).tolist())
     return {
-        "requests": float(np.mean([mine["requests"] for mine, _ in pairs])),
-        "gain": {"value": found["mean"], "low": found["low"], "high": found["high"]},
+        "requests": float(counts.mean()),
+        "gain": {"value": value, "low": found["low"], "high": found["high"]},
     }

@@ -1,9 +1,9 @@
-"""What a policy's own figures get wrong, learned from a run that tries things out.
+"""What a policy's own estimates of quality get wrong, learned from a run that tries things out.
 
-A policy sees predictions: the chance of a right answer from a blurred estimate of difficulty, times from typical
-lengths. A run in which it takes any possible action now and then shows how they come out; a ridge regression on what a
-policy file can say (features, and the kind of action by task) corrects them. What a choice does to everybody else
-(load, autoscaling) does not show in single outcomes: that is left to the search.
+A policy sees the chance of a right answer through a blurred estimate of difficulty. A run in which it takes any
+possible action now and then shows how that comes out; a ridge regression on what a policy file can say (features, and
+the kind of action by task) corrects it. What a choice does to everybody else (load, autoscaling) does not show in
+single outcomes: that is left to the search.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from policies.learning.utility import Utility
 from policies.policy import Policy
 from sim.online import Decider, Taken, watched
 from sim.run import Prepared
-from sim.tuning.measures import chances, columns_of, played
+from sim.tuning.measures import chances, played
 
 __all__ = ["Lessons", "corrected", "lessons"]
 
@@ -34,15 +34,7 @@ EXPLORED = 0.3
 
 _RIDGE = 100.0  # so many decisions would say that a task is like all others
 _RIDGE_OF_ALL = 1.0  # the same for what is the same for all tasks
-_CLIPPED = 1.0  # percent at either end: a few endless answers must not decide what is typical
-
-# By term of a utility: the features that its error may depend on, the prediction itself first.
-_SEEN: dict[str, tuple[str, ...]] = {
-    "quality": ("quality", "near_difficulty"),
-    "ttft_s": ("ttft_s", "load"),
-    "e2e_s": ("e2e_s", "load"),
-    "energy_j": ("energy_j",),
-}
+_SEEN = ("quality", "near_difficulty")  # the features that the error may depend on
 
 
 class Lessons(NamedTuple):
@@ -52,8 +44,10 @@ class Lessons(NamedTuple):
     """(n, features)"""
     kind: NDArray[np.int64]
     task: NDArray[np.int64]
-    outcome: dict[str, Floats]
-    """By term of a utility."""
+    """A position in `tasks`."""
+    right: Floats
+    """The chance that the answer was right; of a cascade, whether it was."""
+    tasks: tuple[str, ...]
 
 
 class _Collector(Decider):
@@ -63,6 +57,7 @@ class _Collector(Decider):
         name = super().begin(prepared)
         self._behaviour = Behaviour(self._table, share=EXPLORED, seed=prepared.seed)
         self.seen: list[tuple[int, int, int, Floats]] = []
+        self.tasks = self._tasks
         return name
 
     def decide(self, request: RequestView, phi: Floats, kinds: NDArray[np.int8]) -> tuple[Floats, Choice]:
@@ -78,54 +73,56 @@ class _Collector(Decider):
 def lessons(runs: Sequence[Prepared]) -> Lessons:
     """Run them, exploring around their policies. Raises `UserError` as `sim.run` does."""
     parts = [_of_run(one) for one in runs]
-    phi, kind, task, outcome = zip(*parts, strict=True)
+    tasks = tuple(dict.fromkeys(name for part in parts for name in part.tasks))
     return Lessons(
-        np.concatenate(phi),
-        np.concatenate(kind),
-        np.concatenate(task),
-        {name: np.concatenate([part[name] for part in outcome]) for name in _SEEN},
+        phi=np.concatenate([part.phi for part in parts]),
+        kind=np.concatenate([part.kind for part in parts]),
+        task=np.concatenate([_positions(part, tasks) for part in parts]),
+        right=np.concatenate([part.right for part in parts]),
+        tasks=tasks,
     )
+
+
+def _positions(learned: Lessons, tasks: Sequence[str]) -> NDArray[np.int64]:
+    """(n,): where each decision's task is among these. Scenarios number their tasks each in its own way."""
+    return np.array([tasks.index(name) for name in learned.tasks], np.int64)[learned.task]
 
 
 def _of_run(prepared: Prepared) -> Lessons:
     collector = _Collector()
     outcome = played(watched(prepared, collector)).outcome
     collector.look(outcome.plane)
-    request, task, kind, phi = (np.array(column) for column in zip(*collector.seen, strict=True))
-    columns = columns_of(outcome, chances(outcome))
-    return Lessons(phi, kind, task, {name: columns[name][request] for name in _SEEN})
+    numbers = np.array([(request, task, kind) for request, task, kind, _ in collector.seen], np.int64).reshape(-1, 3)
+    phi = np.array([phi for *_, phi in collector.seen]).reshape(-1, len(FEATURE_NAMES))
+    request, task, kind = numbers.T
+    return Lessons(phi, kind, task, chances(outcome)[request], tuple(collector.tasks))
 
 
-def corrected(policy: Policy, utility: Utility, learned: Lessons, tasks: Sequence[str], terms: Sequence[str]) -> Policy:
-    """`policy`, which weighs predictions by a utility, with the errors of these terms' predictions taken out."""
+def corrected(policy: Policy, utility: Utility, learned: Lessons, tasks: Sequence[str]) -> Policy:
+    """`policy`, which weighs predictions by a utility, with the error of the predicted quality taken out."""
+    weight = utility.weight("quality")
+    if not weight:
+        return policy
+    slopes, moves = _errors(learned._replace(task=_positions(learned, tasks)), len(tasks))
     weights = dict(policy.weights)
-    scene = np.zeros((len(tasks), len(KINDS)))
-    for term in terms:
-        weight = utility.weight(term)
-        if not weight:
-            continue
-        slopes, moves = _errors(learned, term, len(tasks))
-        for name, slope in zip(_SEEN[term], slopes, strict=True):
-            weights[name] = weights.get(name, 0.0) + weight * float(slope)
-        scene += weight * moves
+    for name, slope in zip(_SEEN, slopes.tolist(), strict=True):
+        weights[name] = weights.get(name, 0.0) + weight * slope
     rows: dict[str, Any] = {
-        task: {kind: float(scene[t, k]) for k, kind in enumerate(KINDS) if scene[t, k]} for t, task in enumerate(tasks)
+        task: {kind: float(weight * moves[t, k]) for k, kind in enumerate(KINDS)} for t, task in enumerate(tasks)
     }
     return policy.model_copy(update={"weights": weights, "scenes": rows})
 
 
-def _errors(learned: Lessons, term: str, tasks: int) -> tuple[Floats, Floats]:
-    """How an outcome differs from its prediction: slopes of what is seen, and (tasks, kinds) of the rest."""
-    seen = learned.phi[:, [FEATURE_NAMES.index(name) for name in _SEEN[term]]]
-    error = learned.outcome[term] - seen[:, 0]
-    low, high = np.percentile(error, [_CLIPPED, 100.0 - _CLIPPED])
-    scale = seen.std(axis=0) + 1e-9
+def _errors(learned: Lessons, tasks: int) -> tuple[Floats, Floats]:
+    """How right answers differ from their prediction: slopes of what is seen, and (tasks, kinds) of the rest."""
+    seen = learned.phi[:, [FEATURE_NAMES.index(name) for name in _SEEN]]
     kinds = np.eye(len(KINDS))[learned.kind]
-    scenes = np.zeros((len(error), tasks * len(KINDS)))
-    scenes[np.arange(len(error)), learned.task * len(KINDS) + learned.kind] = 1.0
-    known = np.hstack([seen / scale, kinds, scenes])
-    of_all = seen.shape[1] + len(KINDS)
+    scenes = np.zeros((len(seen), tasks * len(KINDS)))
+    scenes[np.arange(len(seen)), learned.task * len(KINDS) + learned.kind] = 1.0
+    known = np.hstack([seen, kinds, scenes])
+    of_all = len(_SEEN) + len(KINDS)
     penalty = np.repeat([_RIDGE_OF_ALL, _RIDGE], [of_all, scenes.shape[1]])
-    found = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ np.clip(error, low, high))
-    slopes, of_kinds, of_tasks = np.split(found, [seen.shape[1], of_all])
-    return slopes / scale, of_kinds + of_tasks.reshape(tasks, len(KINDS))
+    error = learned.right - seen[:, 0]
+    found = np.linalg.solve(known.T @ known + np.diag(penalty), known.T @ error)
+    slopes, of_kinds, of_tasks = np.split(found, [len(_SEEN), of_all])
+    return slopes, of_kinds + of_tasks.reshape(tasks, len(KINDS))

@@ -98,7 +98,7 @@ def right_answers(outcome: Outcome) -> Floats:
 
 
 def _means(one: Played, right: Floats, limits: Iterable[str]) -> dict[str, float]:
-    columns = columns_of(one.outcome, right)
+    columns = _columns_of(one.outcome, right)
     found = {name: float(values.mean()) for name, values in columns.items()}
     found["cost_usd"] = sum(one.bills_usd) / len(right)
     found["strays"] = float(one.outcome.plane.stray)
@@ -109,7 +109,7 @@ def _means(one: Played, right: Floats, limits: Iterable[str]) -> dict[str, float
     return found
 
 
-def columns_of(outcome: Outcome, right: Floats) -> dict[str, Floats]:
+def _columns_of(outcome: Outcome, right: Floats) -> dict[str, Floats]:
     """(requests,) of every term but the cost, and whether a request was not answered."""
     plane = outcome.plane
     requests, trips = plane.requests, plane.trips
@@ -128,12 +128,13 @@ def columns_of(outcome: Outcome, right: Floats) -> dict[str, Floats]:
 def by_group(one: Played) -> dict[str, dict[str, dict[str, Any]]]:
     """`device` and `task` -> name -> requests and the mean of every term.
 
-    A pool's bill is split as in the summary: by the energy of the requests that it got.
+    A pool's bill is split as in the summary: by the energy of the requests that it got; all share that of a pool which
+    got none.
     """
     plane = one.outcome.plane
     fleet = plane.fleet
     assert fleet is not None
-    columns = columns_of(one.outcome, right_answers(one.outcome))
+    columns = _columns_of(one.outcome, right_answers(one.outcome))
     columns["cost_usd"] = _shares_of_bills(one)
     asking = int(fleet.kind[: fleet.devices].max()) + 1
     groups = {
@@ -150,7 +151,9 @@ def _shares_of_bills(one: Played) -> Floats:
     pool, requests = analysis.answers.pool.astype(np.int64), one.outcome.plane.requests
     per_joule, per_token = usd_rates(analysis, one.bills_usd)
     tokens = requests["prompt"] + requests["output"]
-    return np.asarray(requests["energy"] * per_joule[pool] + tokens * per_token[pool], np.float64)
+    shares = np.asarray(requests["energy"] * per_joule[pool] + tokens * per_token[pool], np.float64)
+    unshared = sum(one.bills_usd) - float(shares.sum())
+    return np.asarray(shares + unshared / len(shares), np.float64)
 
 
 def _group_means(names: list[str], codes: NDArray[Any], columns: dict[str, Floats]) -> dict[str, dict[str, Any]]:
@@ -171,6 +174,8 @@ def limited(text: str) -> dict[str, float]:
         if name not in LIMITED:
             allowed = ", ".join(LIMITED)
             raise UserError("unknown limit", got=name, allowed=allowed, next_step=did_you_mean(name, list(LIMITED)))
+        if name in limits:
+            raise UserError("a limit is given twice", got=name)
         try:
             limits[name] = float(number)
         except ValueError:

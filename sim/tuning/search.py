@@ -23,7 +23,9 @@ __all__ = ["Found", "Tuner"]
 
 Floats = NDArray[np.float64]
 
-_PRICES = (0.0, 0.1, 0.3, 1.0)  # how much of a predicted cost may be worth minding: much of a bill is there anyway
+# Of a bill, much is there anyway, and some is caused by load: how much of a predicted cost may be worth minding, and
+# how much utility a full pool may cost the others.
+_PRICES = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (1.0, 0.0), (0.0, 0.1), (0.3, 0.3), (0.3, 1.0))
 _SPREAD = 0.3  # of the scores that a search begins with, in utilities
 _STEP = 0.1  # utilities
 _SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.1
@@ -102,24 +104,18 @@ class Tuner:
         )
 
     def _starts(self, foresight: Foresight) -> dict[str, Policy]:
-        plain = greedy(self.goal.utility)
         taught = self._taught(foresight) if foresight < 2 else None  # outcomes need no correction
         starts = {}
-        for price in _PRICES if plain.weights.get("cost_usd") else (1.0,):
-            base = plain.model_copy(
-                update={"weights": {n: w * (price if n == "cost_usd" else 1.0) for n, w in plain.weights.items()}}
-            )
-            told = "greedy" if price == 1.0 else f"greedy, {price:g} of the cost"
-            starts[told] = base
+        for of_cost, of_load in _PRICES:
+            base = greedy(self.goal.utility, of_cost=of_cost, of_load=of_load)
+            starts[base.name] = base
             if taught is not None:
-                for what, terms in (("quality", ["quality"]), ("figures", list(taught.outcome))):
-                    starts[f"{told}, corrected {what}"] = corrected(base, self.goal.utility, taught, self.tasks, terms)
+                starts[f"{base.name}, corrected"] = corrected(base, self.goal.utility, taught, self.tasks)
         return starts
 
     def _taught(self, foresight: Foresight) -> Lessons:
         if foresight not in self._lessons:
-            base = greedy(self.goal.utility)
-            base = base.model_copy(update={"weights": {n: w for n, w in base.weights.items() if n != "cost_usd"}})
+            base = greedy(self.goal.utility, of_cost=0.0)
             runs, requests = [], 0
             for case in self.train:
                 if requests < _LESSONS:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.layout import FEATURE_NAMES, KINDS, LAYOUT_VERSION, Kind
+from policies.layout import KINDS, LAYOUT_VERSION, Kind
 from policies.learning.utility import Utility
 from policies.policy import DEFAULT_SCENE, Policy
 
@@ -125,10 +125,16 @@ class Learned:
         return self._base.model_copy(update={"weights": weights, "actions": KINDS})
 
 
-def greedy(utility: Utility) -> Policy:
-    """Takes for every request what its own predicted figures are worth, and thinks of nobody else's."""
-    weights = {name: weight for name, weight in utility.terms if name in FEATURE_NAMES}
-    return Policy(name="greedy", layout=LAYOUT_VERSION, actions=KINDS, weights=weights)
+def greedy(utility: Utility, *, of_cost: float = 1.0, of_load: float = 0.0) -> Policy:
+    """Takes for every request what its own predicted figures are worth, whatever that does to others.
+
+    It minds only so much of a predicted cost, and `of_load` for each request per slot of a pool.
+    """
+    weights = {name: weight * (of_cost if name == "cost_usd" else 1.0) for name, weight in utility.terms}
+    weights["load"] = -of_load
+    name = f"greedy, {of_cost:g} of the cost" + (f", {of_load:g} for load" if of_load else "")
+    kept = {feature: weight for feature, weight in weights.items() if weight}
+    return Policy(name=name, layout=LAYOUT_VERSION, actions=KINDS, weights=kept)
 
 
 def rounded(policy: Policy, digits: int = 5) -> Policy:

@@ -14,10 +14,11 @@ from policies.learning.utility import parse_utility
 from policies.learning.writing import write_policy
 from policies.policy import Policy
 from profiles.errors import UserError
+from profiles.reading import load_mapping
 from sim.loading import LoadedScenario, load
 from sim.tuning.arena import Arena, Case, Goal
 from sim.tuning.journal import Journal
-from sim.tuning.judging import Contender, judge, who_gains
+from sim.tuning.judging import Contender, check_limits, judge, who_gains
 from sim.tuning.measures import limited
 from sim.tuning.search import Found, Tuner
 from sim.version import VERSION
@@ -31,7 +32,6 @@ _VALIDATED = 3  # seeds for each of training, at least and at most as follows
 _LEAST_VALIDATED, _MOST_VALIDATED = 3, 12
 _LEAST_JUDGED, _MOST_JUDGED = 8, 64
 _TRAIN_FROM, _VALIDATE_FROM, _JUDGE_FROM = 1_000, 2_000, 3_000  # first seeds
-_TOLERANCE = 1e-3  # of a limit
 
 Told = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def tune(
         )
         write_policy(policy.model_copy(update={"name": path.stem}), path)
     except BaseException:
-        journal.close()
+        journal.close(remove=not len(journal))
         raise
     journal.close(remove=True)
     return {"policy": str(path), **result, "wall_s": time.perf_counter() - begun}
@@ -107,7 +107,9 @@ def _tuned(
 ) -> tuple[dict[str, Any], Policy]:
     known = len(journal)
     arena = Arena(scenarios, limits=list(goal.limits), journal=journal)
+    where = Arena(judge_on, limits=list(goal.limits), journal=journal) if judge_on else arena
     train, validation = _training(arena, loads, train_seeds)
+    seeds = {k: _judging_seeds(where, k) for k in range(len(where.scenarios))}
     told(f"tuning in {', '.join(arena.names)}" + (f"; {known:,} runs are known from before" if known else ""))
     tuner = Tuner(
         arena,
@@ -125,12 +127,10 @@ def _tuned(
     if bounds:
         knowing["system_clairvoyant"] = Contender(tuner.learned(rules, foresight=1).policy, 1)
         knowing["clairvoyant"] = Contender(tuner.learned(rules, foresight=2).policy, 2)
-    where = Arena(judge_on, limits=list(goal.limits), journal=journal) if judge_on else arena
-    seeds = {k: _judging_seeds(where, k) for k in range(len(where.scenarios))}
     told(f"judging in {', '.join(where.names)} ({arena.runs:,} runs so far)")
     policies = {name: one.policy for name, one in rules.items()}
     verdict = judge(where, goal, seeds, learned=found.policy, rules=policies, bounds=knowing)
-    _check_limits(where, goal, seeds, found.policy)
+    check_limits(where, goal, seeds, learned=found.policy, rules=policies)
     best = policies[verdict["best_rule"]]
     gainers = {
         where.names[k]: who_gains(where, goal.utility, k, own, ours=found.policy, theirs=best)
@@ -160,10 +160,14 @@ def _training(arena: Arena, loads: Sequence[float], seeds: Sequence[int]) -> tup
         count = _runs(arena, k, _TRAINED, 1, _MOST_TRAINED)
         own = seeds or range(_TRAIN_FROM, _TRAIN_FROM + count)
         others = range(_VALIDATE_FROM, _VALIDATE_FROM + max(_LEAST_VALIDATED, min(_MOST_VALIDATED, _VALIDATED * count)))
-        if clash := (set(own) & set(others)) or any(one >= _JUDGE_FROM for one in own):
+        if bad := [one for one in own if not 0 <= one < _VALIDATE_FROM]:
             raise UserError(
-                "a training seed is one of those that stop the search or judge it", got=clash, allowed="0 to 1999"
+                "training seeds: bad value",
+                got=", ".join(map(str, bad)),
+                allowed=f"0 to {_VALIDATE_FROM - 1}: those from there on stop the search and judge it",
             )
+        if len(set(own)) < len(own):
+            raise UserError("a training seed is given twice", got=", ".join(map(str, own)))
         train += [Case(k, load, one) for load in loads for one in own]
         validation += [Case(k, load, one) for load in loads for one in others]
     return train, validation
@@ -247,6 +251,8 @@ def _writable(path: Path) -> Path:
         raise UserError("no such folder to write to", got=str(path.parent))
     if path.is_dir():
         raise UserError("a policy is written to a file, this is a folder", got=str(path))
+    if path.exists() and "layout" not in load_mapping(path, path.name):
+        raise UserError("there is a file, and it is no policy", got=str(path), next_step="give another --out")
     return path
 
 
@@ -255,20 +261,7 @@ def _check_numbers(budget: int, loads: Sequence[float], seed: int) -> None:
         raise UserError("budget: too small to search with", got=budget, allowed="20 or more policies")
     if not loads or not all(0.0 < one <= 100.0 for one in loads):
         raise UserError("loads: bad value", got=list(loads), allowed="factors above 0, at most 100")
+    if len(set(loads)) < len(loads):
+        raise UserError("a load is given twice", got=list(loads))
     if not 0 <= seed < 2**32:
         raise UserError("seed: bad value", got=seed, allowed="0 to 4294967295")
-
-
-def _check_limits(arena: Arena, goal: Goal, seeds: Mapping[int, Sequence[int]], policy: Policy) -> None:
-    """Raise `UserError` when the policy exceeds a limit, in the mean over the judging seeds of a scenario."""
-    for k, own in seeds.items():
-        (found,) = arena.means([policy], [Case(k, 1.0, one) for one in own])
-        for name, most in goal.limits.items():
-            mean = sum(one[name] for one in found) / len(found)
-            if mean > most * (1.0 + _TOLERANCE):
-                raise UserError(
-                    f"no policy was found that keeps {name} in {arena.names[k]}",
-                    got=f"{mean:.4g} at best",
-                    allowed=f"at most {most:g}",
-                    next_step=f"allow {name}={mean * 1.02:.3g}, or give the scenario more replicas",
-                )
