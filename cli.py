@@ -39,6 +39,8 @@ quality_app = typer.Typer(
 )
 app.add_typer(quality_app, name="quality")
 
+BUDGET = 100  # policies that a contender of a tuning may try
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random draws (default: the scenario's).")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the scenario.")]
@@ -360,7 +362,7 @@ def tune(
     train_seeds: Annotated[
         str, typer.Option(metavar="SEED,...", help="Seeds to tune on (default: enough for 100,000 requests).")
     ] = "",
-    budget: Annotated[int, typer.Option(help="Policies that each contender may try.")] = 100,
+    budget: Annotated[int, typer.Option(help="Policies that each contender may try.")] = BUDGET,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     bounds: Annotated[bool, typer.Option(help="Tune the two bounds that know more, too.")] = True,
     free_rules: Annotated[
@@ -382,7 +384,19 @@ def tune(
     if from_log is not None:
         from sim.tuning.command import tuned_from_log
 
-        _refuse(("SCENARIO", scenarios), ("--slo", slo), ("--judge", judge), beside="--from-log")
+        _refuse(
+            ("SCENARIO", scenarios),
+            ("--slo", slo),
+            ("--judge", judge),
+            ("--load", load if load != "1" else None),
+            ("--train-seeds", train_seeds),
+            ("--budget", budget if budget != BUDGET else None),
+            ("--seed", seed),
+            ("--no-bounds", not bounds),
+            ("--free-rules", free_rules),
+            ("--set", set_),
+            beside="--from-log",
+        )
         result, told = tuned_from_log(from_log, utility=utility, candidates=candidate or [], baseline=baseline, out=out)
     else:
         from sim.tuning.command import tuned_in

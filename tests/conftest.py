@@ -9,8 +9,11 @@ from hypothesis import Phase, settings
 
 from tests.command import Run, exit_code
 
+# The first call of a kernel compiles it: no test fails for being slow.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 # For runs that only ask whether a test fails, not on which smallest example.
-settings.register_profile("no-shrink", phases=[Phase.explicit, Phase.generate])
+settings.register_profile("no-shrink", phases=[Phase.explicit, Phase.generate], deadline=None)
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ class Arena:
         self._journal = journal
         self._told = told
         self._prepared: dict[Case, Prepared] = {}
+        self._first: dict[int, Prepared] = {}  # by scenario: facts and pools are the same under every seed
         self._lock = Lock()
 
     @property
@@ -98,7 +99,9 @@ class Arena:
         """A case, ready to run; kept for the next time."""
         with self._lock:
             if case not in self._prepared:
-                self._prepared[case] = _prepared(self.scenarios[case.scenario], case)
+                like = self._first.get(case.scenario)
+                self._prepared[case] = _prepared(self.scenarios[case.scenario], case, like)
+                self._first.setdefault(case.scenario, self._prepared[case])
             return self._prepared[case]
 
     def forget(self, cases: Sequence[Case]) -> None:
@@ -152,14 +155,14 @@ class Arena:
         return known
 
 
-def _prepared(scenario: LoadedScenario, case: Case) -> Prepared:
+def _prepared(scenario: LoadedScenario, case: Case, like: Prepared | None) -> Prepared:
     if case.load == 1.0:
-        return prepare(scenario, seed=case.seed)
+        return prepare(scenario, seed=case.seed, like=like)
     assert isinstance(scenario.scenario, FleetScenario)
     asked = scenario.scenario.workload.requests
     if asked is None:
         raise UserError(f"{scenario.where}: a load needs workload.requests", got=case.load)
-    return prepare(scenario, seed=case.seed, requests=max(1, math.ceil(asked * case.load)))
+    return prepare(scenario, seed=case.seed, requests=max(1, math.ceil(asked * case.load)), like=like)
 
 
 def _hash(loaded: LoadedScenario) -> str:

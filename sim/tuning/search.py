@@ -92,11 +92,16 @@ class Tuner:
             found[name] = self._searched(Rule(rule, self.tasks, free=self.free_rules), name, sigma=_SIGMA_RULE)
         return found
 
-    def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0) -> Found:
-        """What a search finds from the best start: the best rule, or the utility itself as a policy, corrected."""
+    def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0, also: Policy | None = None) -> Found:
+        """What a search finds from the best start: the best rule, or the utility itself as a policy, corrected.
+
+        `also` is one more policy to begin with.
+        """
         self._told(("learned policy", "system-clairvoyant", "clairvoyant")[foresight])
         best = max(rules, key=lambda name: rules[name].trained)
         starts = self._starts(foresight) | {f"rule {best}": _scaled(rules[best].policy)}
+        if also is not None:
+            starts["learned"] = also
         values = self.values(list(starts.values()), [*self.train, *self.validation], foresight)
         name = max(zip(starts, values, strict=True), key=lambda pair: pair[1])[0]
         return self._searched(
@@ -106,7 +111,8 @@ class Tuner:
     def _starts(self, foresight: Foresight) -> dict[str, Policy]:
         taught = self._taught(foresight) if foresight < 2 else None  # outcomes need no correction
         starts = {}
-        for of_cost, of_load in _PRICES:
+        costs = bool(self.goal.utility.weight("cost_usd"))
+        for of_cost, of_load in dict.fromkeys((of_cost if costs else 1.0, of_load) for of_cost, of_load in _PRICES):
             base = greedy(self.goal.utility, of_cost=of_cost, of_load=of_load)
             starts[base.name] = base
             if taught is not None:

@@ -125,8 +125,8 @@ def _tuned(
     found = tuner.learned(rules)
     knowing: dict[str, Contender] = {}
     if bounds:
-        knowing["system_clairvoyant"] = Contender(tuner.learned(rules, foresight=1).policy, 1)
-        knowing["clairvoyant"] = Contender(tuner.learned(rules, foresight=2).policy, 2)
+        knowing["system_clairvoyant"] = Contender(tuner.learned(rules, foresight=1, also=found.policy).policy, 1)
+        knowing["clairvoyant"] = Contender(tuner.learned(rules, foresight=2, also=found.policy).policy, 2)
     told(f"judging in {', '.join(where.names)} ({arena.runs:,} runs so far)")
     policies = {name: one.policy for name, one in rules.items()}
     verdict = judge(where, goal, seeds, learned=found.policy, rules=policies, bounds=knowing)
