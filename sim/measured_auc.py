@@ -18,11 +18,12 @@ class MeasuredAuc(NamedTuple):
 
 
 ESTIMATE_AUC = MeasuredAuc(
-    0.59, "fitted text models, held out, within a category: 0.52 to 0.67 on MMLU, MMLU-Pro, ZeroEval, LLMRouter's tasks"
+    0.59,
+    "text models, cross-validated, within a category: 0.52 to 0.67 on MMLU, MMLU-Pro, ZeroEval, LLMRouter's tasks",
 )
 """Whether the near answer will be right, from the prompt: the mean by rows of docs/background/quality.md's table."""
 
 CASCADE_AUC = MeasuredAuc(
-    0.70, "fitted to prompt and answer, held out, within a category: 0.69 on ZeroEval, 0.70 on MMLU-Pro"
+    0.70, "fitted to prompt and answer, cross-validated, within a category: 0.69 on ZeroEval, 0.70 on MMLU-Pro"
 )
 """Whether the near answer is right, once it is there: the mean by rows of the same table."""

@@ -16,20 +16,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_folder_changes_with_any_kernel_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = compiled._sources_digest()
+    before = compiled._sources_digest(compiled._FOLDERS)
     for folder in ("policies", "sim/kernels"):
         (tmp_path / folder).mkdir(parents=True)
         for path in (ROOT / folder).glob("*.py"):
             (tmp_path / folder / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(compiled, "_ROOT", tmp_path)
-    assert compiled._sources_digest() == before
+    assert compiled._sources_digest(compiled._FOLDERS) == before
     seen = {before}
     for name in ("sim/kernels/heap.py", "policies/features.py"):
         path = tmp_path / name
         path.write_text(path.read_text() + "\n# changed\n")
-        seen.add(compiled._sources_digest())
+        seen.add(compiled._sources_digest(compiled._FOLDERS))
     (tmp_path / "policies" / "another.py").write_text("# new\n")
-    seen.add(compiled._sources_digest())
+    seen.add(compiled._sources_digest(compiled._FOLDERS))
     assert len(seen) == 4
 
 
@@ -56,3 +56,16 @@ def test_other_peoples_functions_keep_their_own_cache() -> None:
 
     assert str(compiled.cache_folder) != config.CACHE_DIR
     assert str(compiled.cache_folder) != numba.config.CACHE_DIR
+
+
+def test_kernels_in_a_folder_of_their_own_change_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ("policies", "policies/text", "sim/kernels"):
+        (tmp_path / folder).mkdir(parents=True)
+        for path in (ROOT / folder).glob("*.py"):
+            (tmp_path / folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(compiled, "_ROOT", tmp_path)
+    main, text = (compiled._sources_digest(folders) for folders in (compiled._FOLDERS, ("policies/text",)))
+    kernels = tmp_path / "policies" / "text" / "kernels.py"
+    kernels.write_text(kernels.read_text() + "\n# changed\n")
+    assert compiled._sources_digest(compiled._FOLDERS) == main
+    assert compiled._sources_digest(("policies/text",)) != text
