@@ -10,6 +10,7 @@
 
     nearfar.compare("scenario.yaml", vary={"pools.cloud.replicas": [2, 3, 4]})
     nearfar.latency(model="llama-3.1-8b", accelerator="h100", prompt=1000, output=200, batch=32)
+    nearfar.tune(["scenario.yaml"], utility="quality=1,e2e_s=-0.02", out="mine.yaml")
 
 Bad input raises `nearfar.UserError`, whose text says what, got, allowed, next step.
 """
@@ -41,8 +42,9 @@ from sim.version import VERSION as __version__  # noqa: E402
 if TYPE_CHECKING:
     from profiles import Catalogue
     from sim.api import Simulation, compare, latency, simulate
+    from sim.tuning.tune import tune
 
-__all__ = ["Catalogue", "Simulation", "UserError", "__version__", "compare", "latency", "simulate"]
+__all__ = ["Catalogue", "Simulation", "UserError", "__version__", "compare", "latency", "simulate", "tune"]
 
 _HOMES = {
     "simulate": "sim.api",
@@ -50,6 +52,7 @@ _HOMES = {
     "latency": "sim.api",
     "Simulation": "sim.api",
     "Catalogue": "profiles",
+    "tune": "sim.tuning.tune",
 }
 
 

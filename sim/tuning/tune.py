@@ -50,7 +50,7 @@ def tune(
     bounds: bool = True,
     free_rules: bool = False,
     changes: Mapping[str, Any] | None = None,
-    told: Told = lambda _: None,
+    told: Told | None = None,
 ) -> dict[str, Any]:
     """Tune a policy against the queues of `scenarios`, write it to `out`, and say how good it is.
 
@@ -58,7 +58,8 @@ def tune(
     thresholds, or with all of its numbers if `free_rules`; the learned policy; with `bounds` the two that know more)
     tries at most `budget` policies, each in every scenario at every load with every one of `train_seeds` (by default as
     many as make 100,000 requests, 4 at most); other seeds stop the search, and others again judge it, in `judge_on` if
-    given. What was tried is kept beside `out` until it is written: a run that was stopped goes on where it was.
+    given. What was tried is kept beside `out` until it is written: a run that was stopped goes on where it was. `told`
+    hears what is going on.
     Raises `UserError` for bad input, and when no policy was found that keeps to the limits.
     """
     goal = Goal(parse_utility(utility), limited(slo))
@@ -81,7 +82,7 @@ def tune(
             seed=seed,
             bounds=bounds,
             free_rules=free_rules,
-            told=told,
+            told=told or _silent,
         )
         write_policy(policy.model_copy(update={"name": path.stem}), path)
     except BaseException:
@@ -149,6 +150,10 @@ def _tuned(
         "assumed": _assumed(where, free_rules=free_rules),
     }
     return result, found.policy.model_copy(update={"description": _description(goal), "tuning": how})
+
+
+def _silent(_: str) -> None:
+    """For callers who want to hear nothing."""
 
 
 # -- seeds -------------------------------------------------------------------------------------------------------------
