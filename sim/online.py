@@ -11,7 +11,8 @@ the plane every few seconds for decisions whose request has ended; it changes no
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import ActionView, DeviceView, RequestView
-from policies.features import FEATURE_COUNT, fill
 from policies.layout import FEATURE_NAMES, KINDS
 from policies.learning.bandit import Bandit
 from policies.learning.behaviour import Behaviour, Scored
 from policies.learning.decision_log import Decision, DecisionWriter, Ending, policy_version
 from policies.learning.exploring import Choice, draw
-from policies.learning.utility import UNANSWERED_S, Utility
+from policies.learning.scoring import phi_of
+from policies.learning.utility import UNANSWERED_S, Utility, as_counted
 from profiles.errors import UserError
 from sim.controls.specs import PolicyRolloutSpec
 from sim.kernels.fleet_state import REACHED_CLOUD, REACHED_EDGE_POOL
@@ -37,7 +38,17 @@ if TYPE_CHECKING:
     from sim.plane import DataPlane
     from sim.world import World
 
-__all__ = ["BanditDecisions", "Decider", "LogDecisions", "Taken", "Watcher", "ending_of", "reward_of", "watched"]
+__all__ = [
+    "BanditDecisions",
+    "Decider",
+    "Exploring",
+    "LogDecisions",
+    "Taken",
+    "Watcher",
+    "ending_of",
+    "reward_of",
+    "watched",
+]
 
 EVERY_S = 5.0  # between two looks at what has ended
 
@@ -93,7 +104,7 @@ def watched(prepared: Prepared, watcher: Watcher, *, every_s: float = EVERY_S) -
     )
 
 
-class Decider:
+class Decider(ABC):
     """φ of every decision, and the decisions whose request has not ended."""
 
     def begin(self, prepared: Prepared) -> str:
@@ -103,7 +114,7 @@ class Decider:
         fleet: FleetSettings = prepared.fleet
         self._limit_s = {task.name: task.slo_ttft_s for task in fleet.tasks}
         self._number = {task.name: t for t, task in enumerate(fleet.tasks)}
-        self._tasks = fleet.task_names
+        self.tasks = fleet.task_names
         self._table = prepared.routing.table
         self.name = prepared.routing.name
         self._version = policy_version(self._table)
@@ -112,16 +123,18 @@ class Decider:
         return self.name
 
     def __call__(self, request: RequestView, device: DeviceView, actions: list[ActionView]) -> int:
-        phi = features_of(request, device, actions, self._limit_s[request.task])
+        limit_s = self._limit_s[request.task]
+        phi = np.array([phi_of(request, device, action, limit_s) for action in actions])
         kinds = np.array([_KIND_NUMBERS[action.kind] for action in actions], np.int8)
         scores, choice = self.decide(request, phi, kinds)
         self._open[request.id, request.attempt] = Taken(request, actions, phi, kinds, scores, choice)
         return actions[choice.action].index
 
+    @abstractmethod
     def decide(
         self, request: RequestView, phi: NDArray[np.float64], kinds: NDArray[np.int8]
     ) -> tuple[NDArray[np.float64], Choice]:
-        raise NotImplementedError
+        """Scores of the actions, and the one that is taken."""
 
     def look(self, plane: DataPlane) -> None:
         """Hand on, in order of requests, the decisions whose request has ended."""
@@ -134,8 +147,9 @@ class Decider:
                 taken = self._open.pop(key)
                 self.ended(taken, ending_of(plane, taken))
 
+    @abstractmethod
     def ended(self, taken: Taken, ending: Ending) -> None:
-        raise NotImplementedError
+        """Hear what came of a decision."""
 
     def logged(self, taken: Taken, *, policy: str, version: str) -> Decision:
         """A decision as the log wants it: what the masks forbid was never offered, so all actions are feasible."""
@@ -158,18 +172,11 @@ class Decider:
         )
 
 
-class LogDecisions(Decider):
-    """The policy of the scenario, exploring in a `share` of its decisions, every decision written down.
+class Exploring(Decider):
+    """Follows the policy of the scenario, and explores in a `share` of its decisions."""
 
-    Without a writer decisions are only made: that is how `taken` of a policy is compared with another's.
-    """
-
-    def __init__(self, writer: DecisionWriter | None, *, share: float = 0.0, utility: Utility | None = None) -> None:
-        self._writer = writer
+    def __init__(self, share: float) -> None:
         self._share = share
-        self._utility = utility
-        self.rewards: dict[int, float] = {}
-        """With a utility: that of each request."""
 
     def begin(self, prepared: Prepared) -> str:
         name = super().begin(prepared)
@@ -182,6 +189,20 @@ class LogDecisions(Decider):
         feasible = np.ones(len(phi), np.bool_)
         scored: Scored = self._behaviour.scored(phi, kinds, self._number[request.task], feasible)
         return scored.scores, self._behaviour.choose(scored, feasible, str(request.id), request.attempt)
+
+
+class LogDecisions(Exploring):
+    """The policy of the scenario, exploring in a `share` of its decisions, every decision written down.
+
+    Without a writer decisions are only made: that is how `taken` of a policy is compared with another's.
+    """
+
+    def __init__(self, writer: DecisionWriter | None, *, share: float = 0.0, utility: Utility | None = None) -> None:
+        super().__init__(share)
+        self._writer = writer
+        self._utility = utility
+        self.rewards: dict[int, float] = {}
+        """With a utility: that of each request."""
 
     def ended(self, taken: Taken, ending: Ending) -> None:
         if self._writer is not None:
@@ -205,7 +226,7 @@ class BanditDecisions(Decider):
         name = super().begin(prepared)
         self._behaviour = Behaviour(self._table)
         self._seed = prepared.seed
-        self.bandit: Bandit = self._make(self._tasks, prepared.seed)
+        self.bandit: Bandit = self._make(self.tasks, prepared.seed)
         return f"bandit, from {name}"
 
     def decide(
@@ -226,20 +247,6 @@ class BanditDecisions(Decider):
         self.rewards[taken.request.id] = reward
         if self._writer is not None:
             self._writer.append(self.logged(taken, policy="bandit", version=self._version), ending)
-
-
-def features_of(
-    request: RequestView, device: DeviceView, actions: Sequence[ActionView], slo_ttft_s: float
-) -> NDArray[np.float64]:
-    """φ (A, features) of what a router is shown."""
-    phi = np.empty((len(actions), FEATURE_COUNT))
-    for a, at in enumerate(actions):
-        fill(
-            phi[a], _KIND_NUMBERS[at.kind], at.quality, at.ttft_s, at.e2e_s, at.energy_j, at.cost_usd,
-            at.egress_bytes, at.load, at.noise, request.difficulty, request.prompt_tokens, device.battery,
-            device.heat, int(device.metered), slo_ttft_s,
-        )  # fmt: skip
-    return phi
 
 
 def ending_of(plane: DataPlane, taken: Taken) -> Ending:
@@ -264,13 +271,15 @@ def ending_of(plane: DataPlane, taken: Taken) -> Ending:
 def reward_of(ending: Ending, utility: Utility) -> float:
     """The utility of one outcome, as `policies.learning.decisions` counts it."""
     assert ending.e2e_s is not None
-    answered = ending.state == "completed"
-    waited = max(ending.e2e_s, UNANSWERED_S)
+    counted = as_counted(
+        answered=ending.state == "completed",
+        right=ending.correct or 0.0,
+        ttft_s=ending.ttft_s if ending.ttft_s is not None else max(ending.e2e_s, UNANSWERED_S),
+        e2e_s=ending.e2e_s,
+    )
     return utility.of(
-        {
-            "quality": ending.correct or 0.0,
-            "ttft_s": ending.ttft_s if answered and ending.ttft_s is not None else waited,
-            "e2e_s": ending.e2e_s if answered else waited,
+        {name: float(value) for name, value in counted.items()}
+        | {
             "cost_usd": ending.cost_usd or 0.0,
             "energy_j": ending.energy_j or 0.0,
             "egress_mb": (ending.egress_bytes or 0.0) / 1e6,

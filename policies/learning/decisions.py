@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from policies.layout import FEATURE_NAMES, KINDS, LAYOUT_VERSION
 from policies.learning.columns import any_of, flat, is_null, numbers, starts
 from policies.learning.decision_log import COLUMNS, SCHEMA, STATES
-from policies.learning.utility import UNANSWERED_S, Utility
+from policies.learning.utility import Utility, as_counted
 from profiles.errors import UserError
 
 __all__ = ["MOST_BROKEN", "Decisions", "read_decisions"]
@@ -100,11 +100,8 @@ class Decisions:
 
         A request without an answer has no right one, and took `UNANSWERED_S` seconds or as long as it was waited for.
         """
-        waited = np.fmax(self.e2e_s, UNANSWERED_S)
         figures = {
-            "quality": np.where(self.answered, self.correct, 0.0),
-            "ttft_s": np.where(self.answered, self.ttft_s, waited),
-            "e2e_s": np.where(self.answered, self.e2e_s, waited),
+            **as_counted(answered=self.answered, right=self.correct, ttft_s=self.ttft_s, e2e_s=self.e2e_s),
             "cost_usd": self.cost_usd,
             "energy_j": self.energy_j,
             "egress_mb": self.egress_bytes / 1e6,

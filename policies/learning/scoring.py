@@ -12,13 +12,37 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import ActionView
+from policies import ActionView, DeviceView, RequestView
 from policies.features import FEATURE_COUNT, fill, score
 from policies.layout import KINDS
 from policies.learning.situations import Situation
 from policies.table import PolicyTable
 
-__all__ = ["Scored", "Scorer"]
+__all__ = ["Scored", "Scorer", "phi_of"]
+
+
+def phi_of(request: RequestView, device: DeviceView, action: ActionView, slo_ttft_s: float) -> NDArray[np.float64]:
+    """(features,): φ of what a router is shown of one action."""
+    phi = np.empty(FEATURE_COUNT)
+    fill(
+        phi,
+        KINDS.index(action.kind),
+        action.quality,
+        action.ttft_s,
+        action.e2e_s,
+        action.energy_j,
+        action.cost_usd,
+        action.egress_bytes,
+        action.load,
+        action.noise,
+        request.difficulty,
+        request.prompt_tokens,
+        device.battery,
+        device.heat,
+        int(device.metered),
+        slo_ttft_s,
+    )
+    return phi
 
 
 class Scored(NamedTuple):
@@ -44,27 +68,8 @@ class Scorer:
         scenes = self.table.scene[self._row[request.task]]
         found = []
         for action in situation.possible(self.kinds):
-            kind = KINDS.index(action.kind)
-            phi = np.zeros(FEATURE_COUNT)
-            fill(
-                phi,
-                kind,
-                action.quality,
-                action.ttft_s,
-                action.e2e_s,
-                action.energy_j,
-                action.cost_usd,
-                action.egress_bytes,
-                action.load,
-                action.noise,
-                request.difficulty,
-                request.prompt_tokens,
-                device.battery,
-                device.heat,
-                int(device.metered),
-                situation.slo_ttft_s,
-            )
-            scene = float(scenes[kind])
+            phi = phi_of(request, device, action, situation.slo_ttft_s)
+            scene = float(scenes[KINDS.index(action.kind)])
             found.append(Scored(action, phi, scene, score(phi, self.table.weights, scene)))
         return found
 

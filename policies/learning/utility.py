@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from profiles.errors import UserError, did_you_mean
 
-__all__ = ["TERMS", "UNANSWERED_S", "Term", "Utility", "parse_utility"]
+__all__ = ["TERMS", "UNANSWERED_S", "Term", "Utility", "as_counted", "parse_utility"]
 
 UNANSWERED_S = 60.0
 """Seconds to the first and to the last token that an unanswered request counts with, at least."""
@@ -99,3 +102,16 @@ def _weight(name: str, number: str) -> float:
             f"weight of {name}: bad value", got=number or "nothing", allowed="a finite number, as in name=-0.02"
         )
     return weight
+
+
+def as_counted(*, answered: Any, right: Any, ttft_s: Any, e2e_s: Any) -> dict[str, NDArray[np.float64]]:
+    """What outcomes, of one request or of an array of them, count as in the terms that depend on an answer.
+
+    Without an answer nothing is right, and both times are `UNANSWERED_S`, or as long as was waited (`e2e_s`) if longer.
+    """
+    waited = np.fmax(e2e_s, UNANSWERED_S)
+    return {
+        "quality": np.where(answered, right, 0.0),
+        "ttft_s": np.where(answered, ttft_s, waited),
+        "e2e_s": np.where(answered, e2e_s, waited),
+    }

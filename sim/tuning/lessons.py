@@ -14,14 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import RequestView
 from policies.layout import FEATURE_NAMES, KINDS
-from policies.learning.behaviour import Behaviour
 from policies.learning.decision_log import Ending
-from policies.learning.exploring import Choice
 from policies.learning.utility import Utility
 from policies.policy import Policy
-from sim.online import Decider, Taken, watched
+from sim.online import Exploring, Taken, watched
 from sim.run import Prepared
 from sim.tuning.measures import chances, played
 
@@ -50,20 +47,12 @@ class Lessons(NamedTuple):
     tasks: tuple[str, ...]
 
 
-class _Collector(Decider):
+class _Collector(Exploring):
     """Explores, and keeps what it saw."""
 
     def begin(self, prepared: Prepared) -> str:
-        name = super().begin(prepared)
-        self._behaviour = Behaviour(self._table, share=EXPLORED, seed=prepared.seed)
         self.seen: list[tuple[int, int, int, Floats]] = []
-        self.tasks = self._tasks
-        return name
-
-    def decide(self, request: RequestView, phi: Floats, kinds: NDArray[np.int8]) -> tuple[Floats, Choice]:
-        feasible = np.ones(len(phi), np.bool_)
-        scored = self._behaviour.scored(phi, kinds, self._number[request.task], feasible)
-        return scored.scores, self._behaviour.choose(scored, feasible, str(request.id), request.attempt)
+        return super().begin(prepared)
 
     def ended(self, taken: Taken, ending: Ending) -> None:
         a = taken.choice.action
@@ -89,7 +78,7 @@ def _positions(learned: Lessons, tasks: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _of_run(prepared: Prepared) -> Lessons:
-    collector = _Collector()
+    collector = _Collector(EXPLORED)
     outcome = played(watched(prepared, collector)).outcome
     collector.look(outcome.plane)
     numbers = np.array([(request, task, kind) for request, task, kind, _ in collector.seen], np.int64).reshape(-1, 3)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.learning.utility import TERMS, UNANSWERED_S
+from policies.learning.utility import TERMS, as_counted
 from profiles.errors import UserError, did_you_mean
 from sim.kernels.fleet_state import CASCADE
 from sim.kernels.state import COMPLETED
@@ -114,11 +114,11 @@ def _columns_of(outcome: Outcome, right: Floats) -> dict[str, Floats]:
     plane = outcome.plane
     requests, trips = plane.requests, plane.trips
     lost = requests["status"] != COMPLETED
-    waited = np.maximum(requests["finish"] - requests["arrival"], UNANSWERED_S)
+    arrival = requests["arrival"]
     return {
-        "quality": right,
-        "ttft_s": np.where(lost, waited, requests["first_token"] - requests["arrival"]),
-        "e2e_s": np.where(lost, waited, requests["finish"] - requests["arrival"]),
+        **as_counted(
+            answered=~lost, right=right, ttft_s=requests["first_token"] - arrival, e2e_s=requests["finish"] - arrival
+        ),
         "energy_j": trips["device_j"].astype(np.float64),
         "egress_mb": np.where(trips["reached"] & LEFT != 0, trips["up_bytes"], 0.0) / 1e6,
         "unanswered": lost.astype(np.float64),
