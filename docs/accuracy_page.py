@@ -9,7 +9,6 @@ made here.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,13 @@ from pathlib import Path
 
 from accuracy_figures import HeldOut, Point, errors, held_out, left_out_rows, points, quantiles
 from accuracy_pictures import MOST_DOTS, Bar, Dot, bars, scatter
+from made_pages import DOCS, block_names, refilled, write_or_check
 
 from profiles import CONFIDENCES, Catalogue
 from sim.validation import METRICS, Validation, validate_shipped
 
-DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "accuracy.md"
 PICTURES = DOCS / "pictures"
-MADE = re.compile(r"(<!-- made: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 NAMES = {"decode_tok_s": "decode rate", "prefill_tok_s": "prefill rate", "tpot_ms": "TPOT", "ttft_ms": "TTFT"}
 UNITS = {"decode_tok_s": "tokens/s", "prefill_tok_s": "tokens/s", "tpot_ms": "ms", "ttft_ms": "ms"}
@@ -210,27 +208,14 @@ def files() -> dict[Path, str]:
         "coverage": coverage(result),
     }
     text = PAGE.read_text(encoding="utf-8")
-    if (asked := {match["name"] for match in MADE.finditer(text)}) != set(blocks):
+    if (asked := set(block_names(text))) != set(blocks):
         raise SystemExit(f"docs/accuracy.md must hold each of these blocks once: {sorted(asked ^ set(blocks))}")
-    page = MADE.sub(lambda match: f"{match[1]}\n{blocks[match['name']]}\n{match[3]}", text)
-    return {PAGE: page} | {PICTURES / name: svg for name, svg in drawn.items()}
+    return {PAGE: refilled(text, blocks)} | {PICTURES / name: svg for name, svg in drawn.items()}
 
 
 def main() -> int:
     """Write the files, or only compare them. 1 when one is stale."""
-    stale = {
-        path: text for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    }
-    names = ", ".join(str(path.relative_to(DOCS.parent)) for path in stale)
-    if "--check" in sys.argv[1:]:
-        if stale:
-            print(f"stale: {names}; run python docs/accuracy_page.py", file=sys.stderr)
-        return min(len(stale), 1)
-    PICTURES.mkdir(exist_ok=True)
-    for path, text in stale.items():
-        path.write_text(text, encoding="utf-8")
-    print(f"written: {names}" if stale else "nothing to do")
-    return 0
+    return write_or_check(files(), "accuracy_page.py")
 
 
 if __name__ == "__main__":

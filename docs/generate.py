@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from made_pages import DOCS, write_or_check
 from pydantic import BaseModel
 from words import PROFILE_WORDS, WORDS
 
@@ -42,7 +43,6 @@ from sim.workloads.trace_rows import BAD_STAMP as BAD
 from sim.workloads.trace_rows import BEYOND, MALFORMED, NEGATIVE, NO_OUTPUT, NO_PROMPT, NOT_FINITE, REASONS, TOO_LONG
 from sim.world import PoolHandle, World
 
-DOCS = Path(__file__).resolve().parent
 UNBOUNDED = 2**31 - 1  # limits from here on say no more than that a number must fit
 
 
@@ -596,19 +596,7 @@ def pages() -> dict[Path, str]:
 
 def main() -> int:
     """Write the pages, or only compare them. 1 when a page is stale."""
-    stale = [
-        (path, text) for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
-    names = ", ".join(str(path.relative_to(DOCS.parent)) for path, _ in stale)
-    if "--check" in sys.argv[1:]:
-        if stale:
-            print(f"stale: {names}; run python docs/generate.py", file=sys.stderr)
-        return min(len(stale), 1)
-    for path, text in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    print(f"written: {names}" if stale else "nothing to do")
-    return 0
+    return write_or_check(pages(), "generate.py")
 
 
 if __name__ == "__main__":

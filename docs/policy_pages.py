@@ -9,11 +9,12 @@ here: `parameters` and `example` of a policy; `figures` of the index. A new buil
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from made_pages import DOCS, block_names, refilled, write_or_check
 
 import nearfar
 from policies.layout import FEATURES
@@ -22,9 +23,7 @@ from sim.explaining import explain_choice
 from sim.explaining_screen import explanation_screen
 from sim.results.screen import screen
 
-DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "policies"
-MADE = re.compile(r"(<!-- made: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SCENARIO = "examples/calm.yaml"
 REQUESTS = 2000
@@ -125,11 +124,11 @@ def filled(path: Path, blocks: Mapping[str, str]) -> str:
     if not path.exists():
         raise SystemExit(f"docs/policies/{path.name} is missing: every built-in policy has a page")
     text = path.read_text(encoding="utf-8")
-    if (asked := [match["name"] for match in MADE.finditer(text)]) != list(blocks):
+    if (asked := block_names(text)) != list(blocks):
         raise SystemExit(
             f"docs/policies/{path.name} must hold the blocks {list(blocks)}, in this order; it has {asked}"
         )
-    return MADE.sub(lambda match: f"{match[1]}\n{blocks[match['name']]}\n{match[3]}", text)
+    return refilled(text, blocks)
 
 
 def files() -> dict[Path, str]:
@@ -144,18 +143,7 @@ def files() -> dict[Path, str]:
 
 def main() -> int:
     """Write the pages, or only compare them. 1 when one is stale."""
-    stale = {
-        path: text for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    }
-    names = ", ".join(str(path.relative_to(DOCS.parent)) for path in stale)
-    if "--check" in sys.argv[1:]:
-        if stale:
-            print(f"stale: {names}; run python docs/policy_pages.py", file=sys.stderr)
-        return min(len(stale), 1)
-    for path, text in stale.items():
-        path.write_text(text, encoding="utf-8")
-    print(f"written: {names}" if stale else "nothing to do")
-    return 0
+    return write_or_check(files(), "policy_pages.py")
 
 
 if __name__ == "__main__":
