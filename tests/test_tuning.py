@@ -102,6 +102,17 @@ def test_a_learned_policy_may_use_everything_but_chance(at: Any) -> None:
     assert start.weights == pytest.approx(GREEDY.weights)
 
 
+@pytest.mark.parametrize("name", builtin_names())
+def test_a_search_that_begins_with_a_rule_begins_with_that_rule(name: str) -> None:
+    """Its actions and its chance as well: what is compared is what is searched."""
+    rule = load_policy(name)
+    start = Learned(rule, step=0.1)
+    policy = start.policy(start.start)
+    assert policy.table(TASKS).kinds == rule.table(TASKS).kinds
+    assert policy.table(TASKS).weights == pytest.approx(rule.table(TASKS).weights)
+    load_policy(start.policy(start.start + 1.0).model_dump())  # no number for an action that it leaves out
+
+
 def test_greedy_takes_what_a_request_itself_is_worth() -> None:
     assert GREEDY.weights == {"quality": 1.0, "e2e_s": -0.02, "cost_usd": -10.0}
     mindful = greedy(GOAL.utility, of_cost=0.5, of_load=0.3)

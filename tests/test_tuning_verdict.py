@@ -11,11 +11,11 @@ import pytest
 
 from policies.layout import KINDS
 from policies.learning.utility import TERMS, Utility, parse_utility
-from policies.policy import Policy, load_policy
+from policies.policy import load_policy
 from profiles.errors import UserError
 from sim.results.seeds import interval
 from sim.tuning.arena import Arena, Case, Goal
-from sim.tuning.judging import Contender, check_limits, judge, who_gains
+from sim.tuning.judging import Condition, Contender, _share, judge, who_gains
 from sim.tuning.measures import by_group, limited, means
 from sim.tuning.spaces import greedy
 from tests.tuned import TASKS, UTILITY, tiny
@@ -33,9 +33,15 @@ def arena() -> Arena:
 # -- the verdict -------------------------------------------------------------------------------------------------------
 
 
-def verdict(arena: Arena, learned: str, seeds: Mapping[int, Sequence[int]], **bounds: Contender) -> dict[str, Any]:
+def conditions(arena: Arena, seeds: Mapping[int, Sequence[int]]) -> list[Condition]:
+    return [Condition(arena.names[k], k, 1.0, own) for k, own in seeds.items()]
+
+
+def verdict(
+    arena: Arena, learned: str, seeds: Mapping[int, Sequence[int]], goal: Goal = GOAL, **others: Contender
+) -> dict[str, Any]:
     rules = {name: load_policy(name) for name in ("near", "far")}
-    return judge(arena, GOAL, seeds, learned=load_policy(learned), rules=rules, bounds=bounds)
+    return judge(arena, goal, conditions(arena, seeds), learned=load_policy(learned), rules=rules, others=others)
 
 
 def test_the_gain_is_that_of_pairs(arena: Arena) -> None:
@@ -83,12 +89,36 @@ def test_the_share_of_the_gap_is_told_where_there_is_one(arena: Arena) -> None:
     wide = verdict(arena, "hedge", {0: range(3)}, system_clairvoyant=Contender(GREEDY, 1))
     rule = max(wide["utility"]["rules"].values())
     gap = wide["utility"]["system_clairvoyant"] - rule
-    assert wide["gap"] == pytest.approx(gap)
-    assert gap > 0
+    assert wide["gap"]["value"] == pytest.approx(gap)
+    assert wide["gap"]["low"] > 0
     assert wide["gap_recovered"] == pytest.approx((wide["utility"]["learned"] - rule) / gap)
+    share = wide["gap_recovered_interval"]
+    assert share["low"] < wide["gap_recovered"] < share["high"]
     none = verdict(arena, "hedge", {0: range(3)}, system_clairvoyant=Contender(load_policy("far")))
-    assert none["gap"] <= 0.0
-    assert none["gap_recovered"] is None
+    assert none["gap"]["value"] <= 0.0
+    assert none["gap_recovered"] is none["gap_recovered_interval"] is None
+
+
+def test_the_interval_of_a_share_holds_it_as_often_as_it_says() -> None:
+    """Gains that are .6 of gaps, both seen through the luck of eight seeds."""
+    draws = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        luck = draws.normal(0.0, 1.0, 8)
+        gaps = 1.0 + draws.normal(0.0, 0.2, 8)
+        gains = 0.6 * gaps + draws.normal(0.0, 0.1, 8)
+        share = _share([luck + gains], [luck], [luck + gaps])
+        low, high = share["low"], share["high"]
+        assert low is not None
+        assert high is not None
+        held += low < 0.6 < high
+    assert 0.92 < held / 400 < 0.98
+
+
+def test_a_gap_in_doubt_has_no_share(arena: Arena) -> None:
+    """Who knows no more than the best rule is ahead of it by luck alone, if at all."""
+    found = verdict(arena, "hedge", {0: range(3)}, system_clairvoyant=Contender(load_policy("near")))
+    assert found["gap_recovered"] is None
 
 
 def test_one_seed_has_no_interval(arena: Arena) -> None:
@@ -129,7 +159,7 @@ def test_gains_of_groups_make_up_the_gain(seeds: int, arena: Arena) -> None:
     mine, other = arena.means([ours, theirs], CASES[:seeds])
     apart = [GOAL.utility.of(a) - GOAL.utility.of(b) for a, b in zip(mine, other, strict=True)]
     whole = sum(apart) / seeds
-    found = who_gains(arena, GOAL.utility, 0, range(seeds), ours=ours, theirs=theirs)
+    found = who_gains(arena, GOAL.utility, conditions(arena, {0: range(seeds)})[0], ours=ours, theirs=theirs)
     for of in found.values():
         for one in of.values():
             gain = one["gain"]
@@ -146,7 +176,8 @@ def test_a_group_that_asked_under_one_seed_only_is_told() -> None:
     cases = [Case(0, 1.0, seed) for seed in range(6)]
     all_of = [by_group(few.play(GREEDY, case))["task"] for case in cases]
     assert set(all_of[0]) < set(TASKS)
-    found = who_gains(few, Utility((("quality", 1.0),)), 0, range(6), ours=GREEDY, theirs=load_policy("far"))["task"]
+    (condition,) = conditions(few, {0: range(6)})
+    found = who_gains(few, Utility((("quality", 1.0),)), condition, ours=GREEDY, theirs=load_policy("far"))["task"]
     assert set(found) == {name for one in all_of for name in one}
     assert sum(one["requests"] for one in found.values()) == pytest.approx(6.0)  # requests a run
 
@@ -185,17 +216,22 @@ def test_a_limit_costs_the_more_the_further_it_is_exceeded() -> None:
 
 def test_a_limit_that_is_exceeded_is_told_with_what_was_reached() -> None:
     arena = Arena([tiny()], limits=["ttft_p95_s"])
-    slow, soon = load_policy("far"), load_policy("near")
-    (found,) = arena.means([soon], CASES[:2])
-    reached = f"{(found[0]['ttft_p95_s'] + found[1]['ttft_p95_s']) / 2:.4g}"
+    (found,) = arena.means([load_policy("near")], CASES[:2])
+    mean = (found[0]["ttft_p95_s"] + found[1]["ttft_p95_s"]) / 2
 
-    def checked(most: float, learned: Policy = slow) -> None:
-        goal = Goal(GOAL.utility, {"ttft_p95_s": most})
-        check_limits(arena, goal, {0: range(2)}, learned=learned, rules={"near": soon, "far": slow})
+    def judged(most: float, learned: str = "far") -> dict[str, Any]:
+        return verdict(arena, learned, {0: range(2)}, Goal(GOAL.utility, {"ttft_p95_s": most}))
 
-    checked(1000.0)
-    checked(3.0, soon)
-    with pytest.raises(UserError, match=rf"does not keep ttft_p95_s in tiny, though rule near .*{reached}"):
-        checked(3.0)
-    with pytest.raises(UserError, match=rf"no policy was found that keeps ttft_p95_s in tiny; got '{reached} at best'"):
-        checked(1.0)
+    both = judged(1000.0)
+    assert both["rules_within_limits"] == ["near", "far"]
+    assert both["limited"]["near"]["ttft_p95_s"] == pytest.approx(mean)
+    near = judged(3.0, "near")
+    assert near["rules_within_limits"] == ["near"]
+    assert near["best_rule"] == "near"  # whatever the other is worth
+    assert near["utility"]["learned"] == near["utility"]["rules"]["near"] == both["utility"]["rules"]["near"]
+    with pytest.raises(UserError, match=rf"does not keep ttft_p95_s in tiny, though rule near .*{mean:.4g}"):
+        judged(3.0)
+    with pytest.raises(
+        UserError, match=rf"no policy was found that keeps ttft_p95_s in tiny; got '{mean:.4g} at best'"
+    ):
+        judged(1.0)

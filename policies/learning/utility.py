@@ -60,6 +60,10 @@ class Utility:
         """Weight of a term, 0 where it has none."""
         return dict(self.terms).get(name, 0.0)
 
+    def times(self, factor: float) -> Utility:
+        """The same wishes in another unit."""
+        return Utility(tuple((name, weight * factor) for name, weight in self.terms))
+
     def __str__(self) -> str:
         return ",".join(f"{name}={_short(weight)}" for name, weight in self.terms)
 

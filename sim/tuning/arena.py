@@ -6,18 +6,19 @@ differ by what they do alone.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from policies.compiled import cache_folder
 from policies.learning.utility import Utility
 from policies.policy import Policy
 from policies.table import PolicyTable
@@ -36,7 +37,7 @@ __all__ = ["Arena", "Case", "Goal", "Means"]
 Means = dict[str, float]
 Foresight = Literal[0, 1, 2]
 
-_EXCESS = 10.0  # utilities that are lost by exceeding a limit by its own size
+_EXCESS = 10.0  # units of utility that are lost by exceeding a limit by its own size
 
 
 class Case(NamedTuple):
@@ -119,7 +120,18 @@ class Arena:
 
     def play(self, policy: Policy, case: Case, *, foresight: Foresight = 0) -> Played:
         """One run to its end. Raises `UserError` as `sim.run` does."""
-        return played(self.routed(policy, case, foresight=foresight))
+        one = played(self.routed(policy, case, foresight=foresight))
+        self.count(one.outcome.plane.stray)
+        return one
+
+    def count(self, strays: int) -> None:
+        """One more run, in which so many requests reached a place that their privacy class forbids."""
+        with self._lock:
+            self.runs += 1
+            self.strays += int(strays)
+            runs = self.runs
+        if self._told is not None:
+            self._told(runs)
 
     def means(
         self, policies: Sequence[Policy], cases: Sequence[Case], *, foresight: Foresight = 0, smooth: bool = False
@@ -146,12 +158,8 @@ class Arena:
             known = measure(self.play(policy, case, foresight=foresight), self.limits)
             if self._journal is not None:
                 self._journal.put(key, known)
-        with self._lock:
-            self.runs += 1
-            self.strays += int(known["strays"])
-            runs = self.runs
-        if self._told is not None:
-            self._told(runs)
+        else:
+            self.count(int(known["strays"]))
         return known
 
 
@@ -186,11 +194,23 @@ def _named(data: Any) -> Iterator[str]:
             yield from _named(value)
 
 
+@functools.cache
+def _code_and_facts() -> str:
+    """Of everything that is shipped and may change a run."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for folder in ("profiles", "policies", "sim"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".py", ".yaml", ".csv"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _key(table: PolicyTable, scenario: str, case: Case, foresight: int, smooth: bool, limits: Sequence[str]) -> str:
     """Of a run and of the engine that runs it."""
     told: list[Any] = [
         VERSION,
-        cache_folder.name,
+        _code_and_facts(),
         scenario,
         case.load,
         case.seed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ from sim.results.seeds import interval
 from sim.tuning.arena import Arena, Case, Foresight, Goal, Means
 from sim.tuning.measures import by_group
 
-__all__ = ["Contender", "check_limits", "judge", "who_gains"]
+__all__ = ["Condition", "Contender", "judge", "who_gains"]
 
 Floats = NDArray[np.float64]
+Interval = dict[str, float | None]
 
 _GROUP_SEEDS = 6
 _TOLERANCE = 1e-3  # of a limit
@@ -36,101 +37,150 @@ class Contender:
     foresight: Foresight = 0
 
 
+class Condition(NamedTuple):
+    """Where a policy is judged: a scenario of the arena at a load, under seeds of its own."""
+
+    name: str
+    scenario: int
+    load: float
+    seeds: Sequence[int]
+
+    @property
+    def cases(self) -> list[Case]:
+        """One for each seed."""
+        return [Case(self.scenario, self.load, seed) for seed in self.seeds]
+
+
+class _Found(NamedTuple):
+    """What a contender gave in one condition."""
+
+    utility: Floats
+    """(seeds,)"""
+    limited: dict[str, float]
+    """Mean over the seeds of every figure that has a limit."""
+
+
 def judge(
     arena: Arena,
     goal: Goal,
-    seeds: Mapping[int, Sequence[int]],
+    conditions: Sequence[Condition],
     *,
     learned: Policy,
     rules: Mapping[str, Policy],
-    bounds: Mapping[str, Contender],
+    others: Mapping[str, Contender],
 ) -> dict[str, Any]:
-    """The learned policy against rules and bounds. `seeds` are those of each scenario of the arena, by number.
+    """The learned policy against rules and other contenders (`system_clairvoyant` is the one that gaps are told to).
 
-    The best rule is the one with the highest mean on these very seeds, which favours the rules. With several scenarios
-    the whole is their mean; the interval of the whole is that of independent scenarios.
+    The best rule is the one with the highest mean on these very seeds, of those that keep the limits in all conditions
+    if one does; that favours the rules. With several conditions the whole is their mean; the interval of the whole is
+    that of independent ones. Raises `UserError` when the learned policy exceeds a limit.
     """
-    contenders = {"learned": Contender(learned)} | {f"rule {n}": Contender(p) for n, p in rules.items()}
-    contenders |= bounds
-    values: dict[str, list[Floats]] = {name: [] for name in contenders}
-    for number, own in seeds.items():
-        cases = [Case(number, 1.0, seed) for seed in own]
+    contenders = {"learned": Contender(learned)} | {f"rule {n}": Contender(p) for n, p in rules.items()} | dict(others)
+    found: dict[str, list[_Found]] = {name: [] for name in contenders}
+    for condition in conditions:
         for name, one in contenders.items():
-            (found,) = arena.means([one.policy], cases, foresight=one.foresight)
-            values[name].append(np.array([goal.value(means) for means in found]))
-        arena.forget(cases)
-    best = max(rules, key=lambda name: _mean(values[f"rule {name}"]))
-    whole = _compared(values, best, bounds)
+            (means,) = arena.means([one.policy], condition.cases, foresight=one.foresight)
+            found[name].append(_found(means, goal))
+        arena.forget(condition.cases)
+    _check_limits(found, goal, conditions)
+    whole = _compared(found, goal, list(others))
     each = {
-        arena.names[number]: _compared({name: [found[k]] for name, found in values.items()}, _best(values, k), bounds)
-        for k, number in enumerate(seeds)
+        condition.name: _compared({name: [one[k]] for name, one in found.items()}, goal, list(others))
+        for k, condition in enumerate(conditions)
     }
     return {**whole, "scenarios": each}
 
 
-def _compared(values: Mapping[str, Sequence[Floats]], best: str, bounds: Mapping[str, Contender]) -> dict[str, Any]:
-    means = {name: _mean(found) for name, found in values.items()}
-    rule = means[f"rule {best}"]
-    system = means.get("system_clairvoyant")
-    gain = _gain(values["learned"], values[f"rule {best}"])
-    gap = None if system is None else system - rule
-    return {
+def _found(means: Sequence[Means], goal: Goal) -> _Found:
+    limited = {name: float(np.mean([one[name] for one in means])) for name in goal.limits}
+    return _Found(np.array([goal.utility.of(one) for one in means]), limited)
+
+
+def _keeps(found: Sequence[_Found], goal: Goal) -> bool:
+    return all(one.limited[name] <= most * (1.0 + _TOLERANCE) for one in found for name, most in goal.limits.items())
+
+
+def _compared(found: Mapping[str, Sequence[_Found]], goal: Goal, others: Sequence[str]) -> dict[str, Any]:
+    values = {name: [one.utility for one in several] for name, several in found.items()}
+    means = {name: _mean(several) for name, several in values.items()}
+    rules = [name for name in found if name.startswith("rule ")]
+    keeping = [name for name in rules if _keeps(found[name], goal)]
+    best = max(keeping or rules, key=lambda name: means[name])
+    gap = _interval(values["system_clairvoyant"], values[best]) if "system_clairvoyant" in values else None
+    verdict: dict[str, Any] = {
         "utility": {
             "learned": means["learned"],
-            "rules": {name.removeprefix("rule "): mean for name, mean in means.items() if name.startswith("rule ")},
-            **{name: means[name] for name in bounds},
+            "rules": {name.removeprefix("rule "): means[name] for name in rules},
+            **{name: means[name] for name in others},
         },
-        "best_rule": best,
-        "gain": gain,
+        "best_rule": best.removeprefix("rule "),
+        "gain": _interval(values["learned"], values[best]),
         "gap": gap,
-        "gap_recovered": None if gap is None or gap <= 0.0 else (means["learned"] - rule) / gap,
+        "gap_recovered": None,
+        "gap_recovered_interval": None,
     }
+    if gap is not None and _is_positive(gap):
+        share = _share(values["learned"], values[best], values["system_clairvoyant"])
+        verdict |= {"gap_recovered": share["value"], "gap_recovered_interval": {k: share[k] for k in ("low", "high")}}
+    if goal.limits:
+        verdict["limited"] = {
+            name.removeprefix("rule "): {limit: max(one.limited[limit] for one in several) for limit in goal.limits}
+            for name, several in found.items()
+        }
+        verdict["rules_within_limits"] = [name.removeprefix("rule ") for name in keeping]
+    return verdict
 
 
-def _best(values: Mapping[str, Sequence[Floats]], k: int) -> str:
-    rules = [name for name in values if name.startswith("rule ")]
-    return max(rules, key=lambda name: float(values[name][k].mean())).removeprefix("rule ")
+def _is_positive(found: Interval) -> bool:
+    """Beyond doubt, where one run alone leaves none."""
+    low = found["value"] if found["low"] is None else found["low"]
+    return low is not None and low > 0.0
 
 
 def _mean(found: Sequence[Floats]) -> float:
     return float(np.mean([values.mean() for values in found]))
 
 
-def _gain(ours: Sequence[Floats], theirs: Sequence[Floats]) -> dict[str, float | None]:
-    """Mean over scenarios of the mean paired difference, and its 95 % interval."""
-    pairs = [(a - b).tolist() for a, b in zip(ours, theirs, strict=True)]
-    value = float(np.mean([np.mean(one) for one in pairs]))
+def _interval(ours: Sequence[Floats], theirs: Sequence[Floats]) -> Interval:
+    """Mean over conditions of the mean paired difference, and its 95 % interval."""
+    return _whole([a - b for a, b in zip(ours, theirs, strict=True)])
+
+
+def _whole(parts: Sequence[Floats]) -> Interval:
+    """The mean of means of independent samples, and its 95 % interval."""
+    value = _mean(parts)
     halves = []
-    for one in pairs:
-        low, high = (interval(one)[end] for end in ("low", "high"))
+    for one in parts:
+        low, high = (interval(one.tolist())[end] for end in ("low", "high"))
         if low is None or high is None:
             return {"value": value, "low": None, "high": None}
         halves.append((high - low) / 2.0)
-    half = float(np.linalg.norm(halves)) / len(pairs)
+    half = float(np.linalg.norm(halves)) / len(parts)
     return {"value": value, "low": value - half, "high": value + half}
 
 
-def check_limits(
-    arena: Arena, goal: Goal, seeds: Mapping[int, Sequence[int]], *, learned: Policy, rules: Mapping[str, Policy]
-) -> None:
-    """Raise `UserError` when the policy exceeds a limit, in the mean over the judging seeds of a scenario."""
-    for k, own in seeds.items() if goal.limits else ():
-        cases = [Case(k, 1.0, one) for one in own]
-        (found,) = arena.means([learned], cases)
+def _share(ours: Sequence[Floats], rule: Sequence[Floats], system: Sequence[Floats]) -> Interval:
+    """How much of the way from the rule to who knows the system is ours: a ratio of means, with the interval of its
+    linearisation (Cochran, "Sampling Techniques", 1977, chapter 6)."""
+    gaps = [b - a for a, b in zip(rule, system, strict=True)]
+    gains = [b - a for a, b in zip(rule, ours, strict=True)]
+    gap = _mean(gaps)
+    share = _mean(gains) / gap
+    return _whole([share + (gain - share * own) / gap for gain, own in zip(gains, gaps, strict=True)])
+
+
+def _check_limits(found: Mapping[str, Sequence[_Found]], goal: Goal, conditions: Sequence[Condition]) -> None:
+    """Raise `UserError` when the learned policy exceeds a limit, in the mean over the seeds of a condition."""
+    for k, condition in enumerate(conditions):
         for name, most in goal.limits.items():
-            if _figure(found, name) > most * (1.0 + _TOLERANCE):
-                of_rules = zip(rules, arena.means(list(rules.values()), cases), strict=True)
-                raise _exceeded(
-                    f"{name} in {arena.names[k]}",
-                    _figure(found, name),
-                    most,
-                    {r: _figure(of, name) for r, of in of_rules},
-                )
-        arena.forget(cases)
-
-
-def _figure(found: Sequence[Means], name: str) -> float:
-    return sum(one[name] for one in found) / len(found)
+            mean = found["learned"][k].limited[name]
+            if mean > most * (1.0 + _TOLERANCE):
+                rules = {
+                    rule.removeprefix("rule "): several[k].limited[name]
+                    for rule, several in found.items()
+                    if rule.startswith("rule ")
+                }
+                raise _exceeded(f"{name} in {condition.name}", mean, most, rules)
 
 
 def _exceeded(what: str, mean: float, most: float, rules: Mapping[str, float]) -> UserError:
@@ -151,14 +201,12 @@ def _exceeded(what: str, mean: float, most: float, rules: Mapping[str, float]) -
     )
 
 
-def who_gains(
-    arena: Arena, utility: Utility, scenario: int, seeds: Sequence[int], *, ours: Policy, theirs: Policy
-) -> dict[str, Any]:
+def who_gains(arena: Arena, utility: Utility, condition: Condition, *, ours: Policy, theirs: Policy) -> dict[str, Any]:
     """`device` and `task` -> name -> requests a run, and by how much the utility of its requests differs.
 
     Bills are split by the energy of requests, so that costs of groups are shares, not causes.
     """
-    cases = [Case(scenario, 1.0, seed) for seed in seeds[:_GROUP_SEEDS]]
+    cases = condition.cases[:_GROUP_SEEDS]
     pairs = [[by_group(arena.play(policy, case)) for policy in (ours, theirs)] for case in cases]
     arena.forget(cases)
     return {

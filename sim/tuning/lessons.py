@@ -8,7 +8,7 @@ single outcomes: that is left to the search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,9 +59,10 @@ class _Collector(Exploring):
         self.seen.append((taken.request.id, self._number[taken.request.task], int(taken.kinds[a]), taken.phi[a]))
 
 
-def lessons(runs: Sequence[Prepared]) -> Lessons:
-    """Run them, exploring around their policies. Raises `UserError` as `sim.run` does."""
-    parts = [_of_run(one) for one in runs]
+def lessons(runs: Sequence[Prepared], counted: Callable[[int], None] = lambda _: None) -> Lessons:
+    """Run them, exploring around their policies; `counted` hears of every run how many of its requests went where
+    their privacy forbids. Raises `UserError` as `sim.run` does."""
+    parts = [_of_run(one, counted) for one in runs]
     tasks = tuple(dict.fromkeys(name for part in parts for name in part.tasks))
     return Lessons(
         phi=np.concatenate([part.phi for part in parts]),
@@ -77,9 +78,10 @@ def _positions(learned: Lessons, tasks: Sequence[str]) -> NDArray[np.int64]:
     return np.array([tasks.index(name) for name in learned.tasks], np.int64)[learned.task]
 
 
-def _of_run(prepared: Prepared) -> Lessons:
+def _of_run(prepared: Prepared, counted: Callable[[int], None]) -> Lessons:
     collector = _Collector(EXPLORED)
     outcome = played(watched(prepared, collector)).outcome
+    counted(outcome.plane.stray)
     collector.look(outcome.plane)
     numbers = np.array([(request, task, kind) for request, task, kind, _ in collector.seen], np.int64).reshape(-1, 3)
     phi = np.array([phi for *_, phi in collector.seen]).reshape(-1, len(FEATURE_NAMES))

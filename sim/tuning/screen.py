@@ -7,7 +7,12 @@ from typing import Any
 
 __all__ = ["tune_screen"]
 
-_BOUNDS = {"system_clairvoyant": "knows the system", "clairvoyant": "knows the outcomes"}
+_OTHERS = {
+    "greedy": "the utility itself, without a search",
+    "start": "what the search began with",
+    "system_clairvoyant": "knows the system",
+    "clairvoyant": "knows the outcomes",
+}
 _MOST_GROUPS = 4
 
 
@@ -17,7 +22,9 @@ def tune_screen(result: Mapping[str, Any]) -> str:
     lines += _table(result)
     lines += ["", f"gain over {result['best_rule']}: {_interval(result['gain'])}"]
     if result["gap_recovered"] is not None:
-        lines.append(f"of the gap to who knows the system: {result['gap_recovered']:.0%}")
+        share = result["gap_recovered_interval"]
+        between = "" if share["low"] is None else f" ({share['low']:.0%} to {share['high']:.0%})"
+        lines.append(f"of the gap to who knows the system: {result['gap_recovered']:.0%}{between}")
     if len(result["scenarios"]) > 1:
         lines += ["", "by scenario"]
         lines += [
@@ -36,7 +43,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     utility = result["utility"]
     rows = [("learned", utility["learned"], "")]
     rows += sorted(((name, value, "rule") for name, value in utility["rules"].items()), key=lambda row: -row[1])
-    rows += [(name, utility[name], told) for name, told in _BOUNDS.items() if name in utility]
+    rows += [(name, utility[name], told) for name, told in _OTHERS.items() if name in utility]
     return [f"  {name:<20} {value:>9.4f}  {told}".rstrip() for name, value, told in rows]
 
 

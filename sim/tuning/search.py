@@ -8,7 +8,7 @@ learned = tuner.learned(rules)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 # Of a bill, much is there anyway, and some is caused by load: how much of a predicted cost may be worth minding, and
 # how much utility a full pool may cost the others.
 _PRICES = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (1.0, 0.0), (0.0, 0.1), (0.3, 0.3), (0.3, 1.0))
-_SPREAD = 0.3  # of the scores that a search begins with, in utilities
-_STEP = 0.1  # utilities
+_SPREAD = 0.3  # of the scores that a search begins with
+_STEP = 0.1  # of scores
 _SIGMA_RULE, _SIGMA_LEARNED = 1.0, 0.1
 _LESSONS = 30_000  # requests
 
@@ -38,6 +38,8 @@ class Found:
 
     policy: Policy
     begun_with: str
+    start: Policy
+    """What it began with, before the search."""
     trained: float
     """Its utility where it was tuned."""
     validated: float
@@ -46,7 +48,11 @@ class Found:
 
 
 class Tuner:
-    """Searches in one arena for one goal. The same arguments give the same policies."""
+    """Searches in one arena for one goal. The same arguments give the same policies.
+
+    A utility has no unit, but a search has steps: within, it is divided by a number that makes its terms commonly
+    `_SPREAD` apart.
+    """
 
     def __init__(
         self,
@@ -63,7 +69,8 @@ class Tuner:
         """`budget` is the number of policies that each contender may try in all of `train`; with `free_rules` all
         numbers of a rule are tuned, not only its thresholds."""
         self.arena = arena
-        self.goal = goal
+        self._unit = spread_of(greedy(goal.utility)) / _SPREAD
+        self.goal = goal._replace(utility=goal.utility.times(1.0 / self._unit))
         self.train = tuple(train)
         self.validation = tuple(validation)
         self.budget = budget
@@ -92,23 +99,36 @@ class Tuner:
             found[name] = self._searched(Rule(rule, self.tasks, free=self.free_rules), name, sigma=_SIGMA_RULE)
         return found
 
-    def learned(self, rules: Mapping[str, Found], *, foresight: Foresight = 0, also: Policy | None = None) -> Found:
-        """What a search finds from the best start: the best rule, or the utility itself as a policy, corrected.
-
-        `also` is one more policy to begin with.
-        """
-        self._told(("learned policy", "system-clairvoyant", "clairvoyant")[foresight])
-        best = max(rules, key=lambda name: rules[name].trained)
-        starts = self._starts(foresight) | {f"rule {best}": _scaled(rules[best].policy)}
-        if also is not None:
-            starts["learned"] = also
-        values = self.values(list(starts.values()), [*self.train, *self.validation], foresight)
-        name = max(zip(starts, values, strict=True), key=lambda pair: pair[1])[0]
-        return self._searched(
+    def learned(
+        self, rules: Mapping[str, Found], *, foresight: Foresight = 0, also: Mapping[str, Found] | None = None
+    ) -> Found:
+        """What a search finds from the best start; `also` are more policies to begin with."""
+        self._told("system-clairvoyant" if foresight else "learned policy")
+        starts = self._starts(rules, foresight, also)
+        name = self._best(starts, foresight)
+        found = self._searched(
             Learned(starts[name], step=_STEP), name, sigma=_SIGMA_LEARNED, foresight=foresight, spent=len(starts)
         )
+        return replace(found, policy=rounded(rescaled(found.policy, self._unit)))
 
-    def _starts(self, foresight: Foresight) -> dict[str, Policy]:
+    def best_start(self, rules: Mapping[str, Found], *, foresight: Foresight, also: Mapping[str, Found]) -> Policy:
+        """What a search would begin with: enough for who knows all outcomes, where there is little to search for."""
+        starts = self._starts(rules, foresight, also)
+        return starts[self._best(starts, foresight)]
+
+    def _best(self, starts: Mapping[str, Policy], foresight: Foresight) -> str:
+        values = self.values(list(starts.values()), [*self.train, *self.validation], foresight)
+        return max(zip(starts, values, strict=True), key=lambda pair: pair[1])[0]
+
+    def _starts(
+        self, rules: Mapping[str, Found], foresight: Foresight, also: Mapping[str, Found] | None
+    ) -> dict[str, Policy]:
+        """The best rule, and the utility itself as a policy: as it is, and corrected."""
+        best = max(rules, key=lambda name: rules[name].validated)
+        starts = self._greedy(foresight) | {f"rule {best}": _scaled(rules[best].policy)}
+        return starts | {name: rescaled(one.policy, 1.0 / self._unit) for name, one in (also or {}).items()}
+
+    def _greedy(self, foresight: Foresight) -> dict[str, Policy]:
         taught = self._taught(foresight) if foresight < 2 else None  # outcomes need no correction
         starts = {}
         costs = bool(self.goal.utility.weight("cost_usd"))
@@ -127,7 +147,7 @@ class Tuner:
                 if requests < _LESSONS:
                     runs.append(self.arena.routed(base, case, foresight=foresight))
                     requests += len(runs[-1].workload)
-            self._lessons[foresight] = lessons(runs)
+            self._lessons[foresight] = lessons(runs, self.arena.count)
         return self._lessons[foresight]
 
     def _searched(self, space: Space, name: str, *, sigma: float, foresight: Foresight = 0, spent: int = 0) -> Found:
@@ -142,10 +162,13 @@ class Tuner:
         return Found(
             policy=rounded(space.policy(search.best)),
             begun_with=name,
-            trained=-search.value,
-            validated=-search.validated,
+            start=space.policy(space.start),
+            trained=-search.value * self._unit,
+            validated=-search.validated * self._unit,
             evaluations=search.evaluations + spent,
-            curve=tuple(search.curve),
+            curve=tuple(
+                Point(one.evaluations, one.value * self._unit, one.validated * self._unit) for one in search.curve
+            ),
         )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.layout import KINDS, LAYOUT_VERSION, Kind
+from policies.learning.scales import APART
 from policies.learning.utility import Utility
 from policies.policy import DEFAULT_SCENE, Policy
 
@@ -71,58 +72,25 @@ class Rule:
         return self._base.model_copy(update={"weights": weights, "scenes": scenes})
 
 
-class _Scale(NamedTuple):
-    """How far apart two actions of one request commonly are in a feature."""
-
-    feature: str
-    apart: float
-
-
-# Orders of magnitude in the shipped scenarios. They set the size of a first step, nothing else.
-_SCALES = (
-    _Scale("near", 1.0),
-    _Scale("edge", 1.0),
-    _Scale("cloud", 1.0),
-    _Scale("cascade", 1.0),
-    _Scale("hedge", 1.0),
-    _Scale("quality", 0.3),
-    _Scale("ttft_s", 3.0),
-    _Scale("e2e_s", 10.0),
-    _Scale("ttft_over_slo", 2.0),
-    _Scale("energy_j", 50.0),
-    _Scale("cost_usd", 0.001),
-    _Scale("egress_mb", 0.3),
-    _Scale("load", 0.5),
-    _Scale("near_difficulty", 1.5),
-    _Scale("near_log_prompt", 3.0),
-    _Scale("near_battery", 0.3),
-    _Scale("near_heat", 0.5),
-    _Scale("metered_mb", 0.1),
-    _Scale("scarce_energy_j", 20.0),
-)
-_APART = {scale.feature: scale.apart for scale in _SCALES}
-
-
 class Learned:
-    """Every feature but chance, every action; scenes as in the policy that it begins with."""
+    """Every feature but chance; actions, scenes and what chance weighs are those of the policy that it begins with."""
 
     def __init__(self, base: Policy, *, step: float) -> None:
         """`step` is a difference of scores that is worth trying."""
         self._base = base
-        self._steps = np.array([step / scale.apart for scale in _SCALES])
+        self._names = [name for name in APART if name in base.actions or name not in KINDS]
+        self._steps = np.array([step / APART[name] for name in self._names])
 
     @property
     def start(self) -> Floats:
-        weights = np.array([self._base.weights.get(scale.feature, 0.0) for scale in _SCALES])
+        weights = np.array([self._base.weights.get(name, 0.0) for name in self._names])
         return np.asarray(weights / self._steps)
 
     def policy(self, at: Floats) -> Policy:
-        weights = {
-            scale.feature: _within(float(number))
-            for scale, number in zip(_SCALES, at * self._steps, strict=True)
-            if number
-        }
-        return self._base.model_copy(update={"weights": weights, "actions": KINDS})
+        numbers = (at * self._steps).tolist()
+        loose = {name: _within(number) for name, number in zip(self._names, numbers, strict=True) if number}
+        fixed = {name: weight for name, weight in self._base.weights.items() if name not in APART}
+        return self._base.model_copy(update={"weights": fixed | loose})
 
 
 def greedy(utility: Utility, *, of_cost: float = 1.0, of_load: float = 0.0) -> Policy:
@@ -150,7 +118,7 @@ def rounded(policy: Policy, digits: int = 5) -> Policy:
 
 def spread_of(policy: Policy) -> float:
     """How far apart the scores of two actions commonly are."""
-    numbers = [abs(weight) * _APART.get(name, 1.0) for name, weight in policy.weights.items()]
+    numbers = [abs(weight) * APART.get(name, 1.0) for name, weight in policy.weights.items()]
     numbers += [abs(number) for row in policy.scenes.values() for number in row.values()]
     return max(numbers, default=0.0) or 1.0
 

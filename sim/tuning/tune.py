@@ -18,9 +18,10 @@ from profiles.reading import load_mapping
 from sim.loading import LoadedScenario, load
 from sim.tuning.arena import Arena, Case, Goal
 from sim.tuning.journal import Journal
-from sim.tuning.judging import Contender, check_limits, judge, who_gains
+from sim.tuning.judging import Condition, Contender, judge, who_gains
 from sim.tuning.measures import limited
 from sim.tuning.search import Found, Tuner
+from sim.tuning.spaces import greedy
 from sim.version import VERSION
 
 __all__ = ["tune"]
@@ -31,7 +32,9 @@ _MOST_TRAINED = 4  # seeds
 _VALIDATED = 3  # seeds for each of training, at least and at most as follows
 _LEAST_VALIDATED, _MOST_VALIDATED = 3, 12
 _LEAST_JUDGED, _MOST_JUDGED = 8, 64
-_TRAIN_FROM, _VALIDATE_FROM, _JUDGE_FROM = 1_000, 2_000, 3_000  # first seeds
+_TRAIN_FROM, _VALIDATE_FROM, _JUDGE_FROM = 10_000, 20_000, 30_000  # first seeds
+_APART = 100  # seeds of one scenario and of the next: the same seed is the same luck
+_MOST_SCENARIOS = 100
 
 Told = Callable[[str], None]
 
@@ -66,14 +69,17 @@ def tune(
     path = _writable(Path(out))
     _check_numbers(budget, loads, seed)
     loaded = [load(source, changes=changes) for source in scenarios]
+    others = [load(source, changes=changes) for source in judge_on]
     if not loaded:
         raise UserError("nothing to tune in", next_step="give one scenario or more")
+    if max(len(loaded), len(others)) > _MOST_SCENARIOS:
+        raise UserError("too many scenarios", got=max(len(loaded), len(others)), allowed=f"at most {_MOST_SCENARIOS}")
     journal = Journal(path.with_name(f"{path.name}.journal"))
     begun = time.perf_counter()
     try:
         result, policy = _tuned(
             loaded,
-            [load(source, changes=changes) for source in judge_on],
+            others,
             goal,
             journal,
             loads=tuple(loads),
@@ -110,7 +116,7 @@ def _tuned(
     arena = Arena(scenarios, limits=list(goal.limits), journal=journal)
     where = Arena(judge_on, limits=list(goal.limits), journal=journal) if judge_on else arena
     train, validation = _training(arena, loads, train_seeds)
-    seeds = {k: _judging_seeds(where, k) for k in range(len(where.scenarios))}
+    conditions = _conditions(where, loads)
     told(f"tuning in {', '.join(arena.names)}" + (f"; {known:,} runs are known from before" if known else ""))
     tuner = Tuner(
         arena,
@@ -124,30 +130,31 @@ def _tuned(
     )
     rules = tuner.rules()
     found = tuner.learned(rules)
-    knowing: dict[str, Contender] = {}
+    others = {"greedy": Contender(greedy(goal.utility)), "start": Contender(found.start)}
     if bounds:
-        knowing["system_clairvoyant"] = Contender(tuner.learned(rules, foresight=1, also=found.policy).policy, 1)
-        knowing["clairvoyant"] = Contender(tuner.learned(rules, foresight=2, also=found.policy).policy, 2)
+        also = {"learned": found}
+        also["system-clairvoyant"] = system = tuner.learned(rules, foresight=1, also=also)
+        others["system_clairvoyant"] = Contender(system.policy, 1)
+        others["clairvoyant"] = Contender(tuner.best_start(rules, foresight=2, also=also), 2)
     told(f"judging in {', '.join(where.names)} ({arena.runs:,} runs so far)")
     policies = {name: one.policy for name, one in rules.items()}
-    verdict = judge(where, goal, seeds, learned=found.policy, rules=policies, bounds=knowing)
-    check_limits(where, goal, seeds, learned=found.policy, rules=policies)
+    verdict = judge(where, goal, conditions, learned=found.policy, rules=policies, others=others)
     best = policies[verdict["best_rule"]]
-    gainers = {
-        where.names[k]: who_gains(where, goal.utility, k, own, ours=found.policy, theirs=best)
-        for k, own in seeds.items()
-    }
+    gainers = {one.name: who_gains(where, goal.utility, one, ours=found.policy, theirs=best) for one in conditions}
     arenas = {id(one): one for one in (arena, where)}.values()
-    how = _how(arena, goal, found, train, validation, seeds, budget=budget, seed=seed, free_rules=free_rules)
+    how = _how(arena, goal, found, train, validation, conditions, budget=budget, seed=seed, free_rules=free_rules)
     result = {
         **verdict,
         "who_gains": gainers,
         "limits": goal.limits,
         "tuning": how,
-        "rules": {name: {"evaluations": one.evaluations, "trained": one.trained} for name, one in rules.items()},
+        "rules": {
+            name: {"evaluations": one.evaluations, "trained": one.trained, "validated": one.validated}
+            for name, one in rules.items()
+        },
         "runs": sum(one.runs for one in arenas),
         "privacy_violations": sum(one.strays for one in arenas),
-        "assumed": _assumed(where, free_rules=free_rules),
+        "assumed": _assumed([arena, where], free_rules=free_rules),
     }
     return result, found.policy.model_copy(update={"description": _description(goal), "tuning": how})
 
@@ -160,27 +167,39 @@ def _silent(_: str) -> None:
 
 
 def _training(arena: Arena, loads: Sequence[float], seeds: Sequence[int]) -> tuple[list[Case], list[Case]]:
+    if bad := [one for one in seeds if not 0 <= one < _VALIDATE_FROM]:
+        raise UserError(
+            "training seeds: bad value",
+            got=", ".join(map(str, bad)),
+            allowed=f"0 to {_VALIDATE_FROM - 1}: those from there on stop the search and judge it",
+        )
+    if len(set(seeds)) < len(seeds):
+        raise UserError("a training seed is given twice", got=", ".join(map(str, seeds)))
     train, validation = [], []
     for k in range(len(arena.scenarios)):
-        count = _runs(arena, k, _TRAINED, 1, _MOST_TRAINED)
-        own = seeds or range(_TRAIN_FROM, _TRAIN_FROM + count)
-        others = range(_VALIDATE_FROM, _VALIDATE_FROM + max(_LEAST_VALIDATED, min(_MOST_VALIDATED, _VALIDATED * count)))
-        if bad := [one for one in own if not 0 <= one < _VALIDATE_FROM]:
-            raise UserError(
-                "training seeds: bad value",
-                got=", ".join(map(str, bad)),
-                allowed=f"0 to {_VALIDATE_FROM - 1}: those from there on stop the search and judge it",
-            )
-        if len(set(own)) < len(own):
-            raise UserError("a training seed is given twice", got=", ".join(map(str, own)))
+        own = seeds or _seeds(_TRAIN_FROM, k, _runs(arena, k, _TRAINED, 1, _MOST_TRAINED))
+        count = max(_LEAST_VALIDATED, min(_MOST_VALIDATED, _VALIDATED * len(own)))
         train += [Case(k, load, one) for load in loads for one in own]
-        validation += [Case(k, load, one) for load in loads for one in others]
+        validation += [Case(k, load, one) for load in loads for one in _seeds(_VALIDATE_FROM, k, count)]
     return train, validation
 
 
-def _judging_seeds(arena: Arena, scenario: int) -> range:
-    count = _runs(arena, scenario, _JUDGED, _LEAST_JUDGED, _MOST_JUDGED)
-    return range(_JUDGE_FROM, _JUDGE_FROM + count)
+def _conditions(arena: Arena, loads: Sequence[float]) -> list[Condition]:
+    """Every scenario at every load."""
+    return [
+        Condition(
+            name if load == 1.0 else f"{name} at load {load:g}",
+            k,
+            load,
+            _seeds(_JUDGE_FROM, k, _runs(arena, k, _JUDGED, _LEAST_JUDGED, _MOST_JUDGED)),
+        )
+        for k, name in enumerate(arena.names)
+        for load in loads
+    ]
+
+
+def _seeds(first: int, scenario: int, count: int) -> range:
+    return range(first + _APART * scenario, first + _APART * scenario + count)
 
 
 def _runs(arena: Arena, scenario: int, requests: int, least: int, most: int) -> int:
@@ -198,7 +217,7 @@ def _how(
     found: Found,
     train: Sequence[Case],
     validation: Sequence[Case],
-    judged: Mapping[int, Sequence[int]],
+    judged: Sequence[Condition],
     *,
     budget: int,
     seed: int,
@@ -214,7 +233,7 @@ def _how(
         "seeds": {
             "train": sorted({case.seed for case in train}),
             "validation": sorted({case.seed for case in validation}),
-            "judged": sorted({one for own in judged.values() for one in own}),
+            "judged": sorted({seed for one in judged for seed in one.seeds}),
         },
         "budget": budget,
         "search_seed": seed,
@@ -230,9 +249,9 @@ def _description(goal: Goal) -> str:
     return f"tuned for {goal.utility}{limits}"
 
 
-def _assumed(arena: Arena, *, free_rules: bool) -> list[str]:
+def _assumed(arenas: Sequence[Arena], *, free_rules: bool) -> list[str]:
     rules = "all of their numbers" if free_rules else "their thresholds"
-    facts = [line for one in arena.scenarios for line in _facts(arena, one)]
+    facts = [line for arena in arenas for one in arena.scenarios for line in _facts(arena, one)]
     return [
         f"rules were tuned in {rules}",
         "an unanswered request counts as wrong and as a minute of waiting, or as long as was waited for it",
