@@ -19,7 +19,6 @@ from made_pages import DOCS, block_names, refilled, write_or_check
 import nearfar
 from policies.layout import FEATURES
 from policies.policy import Policy, builtin_names, load_policy
-from sim.explaining import explain_choice
 from sim.explaining_screen import explanation_screen
 from sim.results.screen import screen
 
@@ -80,7 +79,7 @@ def excerpt(text: str, labels: Sequence[str]) -> Iterator[str]:
 
 def example(name: str, summary: Mapping[str, Any]) -> str:
     """What it does with the requests of an hour, and with one."""
-    explained = explain_choice(name, request=REQUEST, device=DEVICE, scenario=DOCS.parent / SCENARIO)
+    explained = nearfar.explain(name, request=REQUEST, device=DEVICE, scenario=DOCS.parent / SCENARIO)
     lines = [
         "```console",
         f"$ nearfar simulate {SCENARIO} --requests {REQUESTS} --policy {name}",

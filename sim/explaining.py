@@ -1,6 +1,6 @@
 """`nearfar explain`: what a policy makes of one request, with the figures that the data plane itself computes.
 
-    explain_choice("threshold", request="task=chat,prompt_tokens=800", device="battery=0.3", scenario="calm.yaml")
+    explain("threshold", request="task=chat,prompt_tokens=800", device="battery=0.3", scenario="calm.yaml")
 
 The scenario shrinks to one device and its one request (`sim.moment`); the plane is run on it, and a routing function
 notes the actions that it is offered. So figures and masks are those of a simulation (rules W2, W5), never a copy.
@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 
 from policies import ActionView, DeviceView, RequestView
+from policies.checking.explain import explanation
+from policies.checking.ruled_out import HubFacts, NearFacts, PoolFacts, ruling_out
+from policies.checking.situations import Situation
 from policies.layout import KINDS, Kind
-from policies.learning.explain import explain
-from policies.learning.ruled_out import HubFacts, NearFacts, PoolFacts, ruling_out
-from policies.learning.situations import Situation
 from policies.policy import Policy, load_policy
 from profiles import Catalogue, UserError
 from profiles.task import PRIVACY_CLASSES, Task
 from sim.catalogue_names import check_known
 from sim.fleet_facts import tasks_of
 from sim.loading import load, without_rollouts
-from sim.moment import Moment, moment, pairs
+from sim.moment import Moment, Told, moment, pairs
 from sim.plane import DataPlane
 from sim.pool import PoolPlan
 from sim.run import Prepared, prepare
 from sim.scenario import FleetScenario
 
-__all__ = ["explain_choice", "explain_moment", "moment_plane", "small_fleet"]
+__all__ = ["explain", "explain_moment", "moment_plane", "small_fleet"]
 
 _MOST_LOAD = 1000.0
 
@@ -43,20 +43,27 @@ def small_fleet() -> Path:
     return Path(__file__).resolve().parent / "data" / "small-fleet.yaml"
 
 
-def explain_choice(
+def explain(
     policy: str | Path | Mapping[str, Any],
     *,
-    request: str,
-    device: str = "",
-    loads: str = "",
+    request: Told,
+    device: Told = "",
+    loads: Told = "",
     scenario: str | Path | Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
-    """Every feature's contribution to every action's score, as `policies.learning.explain` says, and what it was asked.
+    """Every feature's contribution to every action's score, as a simulation would compute it, with everything idle.
 
-    `request`, `device` and `loads` are `NAME=VALUE,...`; see `sim.moment`; `loads` gives requests per slot of pools
-    that are not idle. The seed draws the noise. Raises `UserError`.
+    `request` (task, privacy, prompt_tokens, output_tokens, difficulty as the policy estimates it), `device` (group,
+    battery, heat, network, metered, charging, hub, loaded) and `loads` (requests per slot of pools that are not idle)
+    are mappings, or texts as on the command line, `NAME=VALUE,...`. What is not told is the scenario's habit, or the
+    task's mean. Without a `scenario` it is a small built-in one; `changes` are values of it by their paths; the seed
+    draws the noise.
+
+    The answer holds numbers and texts only: `chosen` (the index of an action) and its `margin`, `actions` with their
+    features, `ruled_out` with the masks that do so, and `turning`: single changes that would turn the choice. Raises
+    `UserError`.
     """
     weights = _weights(policy)
     loaded = without_rollouts(load(small_fleet() if scenario is None else scenario, changes=changes))
@@ -71,9 +78,9 @@ def explain_choice(
 
 
 def explain_moment(
-    weights: Policy, prepared: Prepared, tasks: Sequence[Task], *, request: str, device: str = "", loads: str = ""
+    weights: Policy, prepared: Prepared, tasks: Sequence[Task], *, request: Told, device: Told = "", loads: Told = ""
 ) -> dict[str, Any]:
-    """`explain_choice` for a scenario with a fleet that is prepared; `tasks` are the fleet's. Raises `UserError`."""
+    """`explain` for a scenario with a fleet that is prepared; `tasks` are the fleet's. Raises `UserError`."""
     spec = prepared.loaded.scenario
     assert isinstance(spec, FleetScenario)
     assert prepared.fleet is not None
@@ -87,7 +94,7 @@ def explain_moment(
         "request": dict(asked.request),
         "device": {**asked.device, "heat": situation.device.heat},
         "loads": {plan.settings.name: busy.get(plan.settings.name, 0.0) for plan in prepared.plans},
-        **explain(weights, situation, names),
+        **explanation(weights, situation, names),
         "notes": [*_notes(asked), *(f"this fleet has no task {name}" for name in weights.unused_scenes(names))],
     }
 

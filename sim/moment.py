@@ -24,10 +24,14 @@ from sim.fleet_spec import FleetSpec
 from sim.kernels.fleet_draws import DOWN_BYTES_PER_TOKEN, FIXED_UP_BYTES, UP_BYTES_PER_TOKEN
 from sim.workloads.workload import Asked, Provenance, Workload
 
-__all__ = ["Moment", "moment", "pairs"]
+__all__ = ["Moment", "Told", "moment", "pairs"]
+
+Told = str | Mapping[str, Any]
+"""Values by name: a mapping, or `NAME=VALUE,NAME=VALUE`."""
 
 _DAY_S = 86_400.0
 _MOST_TOKENS = 2**29
+_NOTHING_SEEN = 1e100  # an `estimate_spread` beside which any difficulty drowns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,26 +46,43 @@ class Moment:
     """group, battery, heat (None: as at the start), network, metered, charging, hub, loaded."""
 
 
-def moment(fleet: FleetSettings, spec: FleetSpec, tasks: Sequence[Task], *, request: str, device: str) -> Moment:
+def moment(fleet: FleetSettings, spec: FleetSpec, tasks: Sequence[Task], *, request: Told, device: Told) -> Moment:
     """`tasks` are those of the fleet, in its order. Raises `UserError` for what is unknown or out of range."""
     asked = _request(pairs(request, "--request"), tasks)
     asking = _device(pairs(device, "--device"), fleet, spec)
     number = fleet.task_names.index(asked["task"])
     kinds = list(fleet.tasks)
-    kinds[number] = replace(kinds[number], privacy=asked["privacy"])
-    small = replace(_small(fleet, asking), tasks=tuple(kinds), estimate_spread=0.0)
+    kinds[number] = replace(
+        kinds[number],
+        privacy=asked["privacy"],
+        difficulty_mean=asked["difficulty"],
+        difficulty_spread=_left_in_doubt(kinds[number].difficulty_spread, fleet.estimate_spread),
+    )
+    small = replace(_small(fleet, asking), tasks=tuple(kinds), estimate_spread=_NOTHING_SEEN)
     return Moment(fleet=small, workload=_workload(asked, tasks[number], number, small), request=asked, device=asking)
 
 
-def pairs(text: str, option: str) -> dict[str, str]:
+def _left_in_doubt(task_spread: float, estimate_spread: float) -> float:
+    """Standard deviation of a difficulty around its estimate (rule W5), which is the √(ν² ρ) in κ.
+
+    The difficulty that is told is the estimate. So this belief stands for what is known of the task, and nothing more
+    is seen: the estimate is exactly what is told, and κ is that of a simulated decision.
+    """
+    blur = math.hypot(task_spread, estimate_spread)
+    return task_spread * estimate_spread / blur if blur > 0.0 else 0.0
+
+
+def pairs(told: Told, option: str) -> dict[str, str]:
     """`name=value,name=value` as a mapping. Raises `UserError`."""
+    if isinstance(told, Mapping):
+        return {str(name): str(value) for name, value in told.items()}
     found: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in filter(None, (part.strip() for part in told.split(","))):
         name, equals, value = part.partition("=")
         if not equals or not value.strip():
             raise UserError(f"{option} is NAME=VALUE,NAME=VALUE", got=part)
         if name.strip() in found:
-            raise UserError(f"{option}: {name.strip()} is given twice", got=text)
+            raise UserError(f"{option}: {name.strip()} is given twice", got=told)
         found[name.strip()] = value.strip()
     return found
 

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import ActionView, DeviceView, RequestView
+from policies.checking.scoring import phi_of
 from policies.layout import FEATURE_NAMES, KINDS
 from policies.learning.bandit import Bandit
 from policies.learning.behaviour import Behaviour, Scored
 from policies.learning.decision_log import Decision, DecisionWriter, Ending, policy_version
 from policies.learning.exploring import Choice, draw
-from policies.learning.scoring import phi_of
 from policies.learning.utility import UNANSWERED_S, Utility, as_counted
 from profiles.errors import UserError
 from sim.controls.specs import PolicyRolloutSpec
@@ -68,6 +68,8 @@ class Taken(NamedTuple):
     scores: NDArray[np.float64]
     choice: Choice
     """`action` is a position in `actions`."""
+    version: str
+    """Of the policy, when it decided: a bandit changes."""
 
 
 class Watcher(Protocol):
@@ -117,7 +119,7 @@ class Decider(ABC):
         self.tasks = fleet.task_names
         self._table = prepared.routing.table
         self.name = prepared.routing.name
-        self._version = policy_version(self._table)
+        self._table_version = policy_version(self._table)
         self.offered = tuple(kind for kind, used in zip(KINDS, self._table.kinds, strict=True) if used)
         self._open: dict[tuple[int, int], Taken] = {}
         return self.name
@@ -126,9 +128,15 @@ class Decider(ABC):
         limit_s = self._limit_s[request.task]
         phi = np.array([phi_of(request, device, action, limit_s) for action in actions])
         kinds = np.array([_KIND_NUMBERS[action.kind] for action in actions], np.int8)
+        version = self.version
         scores, choice = self.decide(request, phi, kinds)
-        self._open[request.id, request.attempt] = Taken(request, actions, phi, kinds, scores, choice)
+        self._open[request.id, request.attempt] = Taken(request, actions, phi, kinds, scores, choice, version)
         return actions[choice.action].index
+
+    @property
+    def version(self) -> str:
+        """Stands for whoever decides now: decisions of the same version are those of the same policy."""
+        return self._table_version
 
     @abstractmethod
     def decide(
@@ -151,11 +159,11 @@ class Decider(ABC):
     def ended(self, taken: Taken, ending: Ending) -> None:
         """Hear what came of a decision."""
 
-    def logged(self, taken: Taken, *, policy: str, version: str) -> Decision:
+    def logged(self, taken: Taken, *, policy: str) -> Decision:
         """A decision as the log wants it: what the masks forbid was never offered, so all actions are feasible."""
         return Decision(
             policy=policy,
-            policy_version=version,
+            policy_version=taken.version,
             request_id=str(taken.request.id),
             attempt=taken.request.attempt,
             time_s=taken.request.now_s,
@@ -206,7 +214,7 @@ class LogDecisions(Exploring):
 
     def ended(self, taken: Taken, ending: Ending) -> None:
         if self._writer is not None:
-            self._writer.append(self.logged(taken, policy=self.name, version=self._version), ending)
+            self._writer.append(self.logged(taken, policy=self.name), ending)
         if self._utility is not None:
             self.rewards[taken.request.id] = reward_of(ending, self._utility)
 
@@ -229,6 +237,10 @@ class BanditDecisions(Decider):
         self.bandit: Bandit = self._make(self.tasks, prepared.seed)
         return f"bandit, from {name}"
 
+    @property
+    def version(self) -> str:
+        return self.bandit.version(self._table_version)
+
     def decide(
         self, request: RequestView, phi: NDArray[np.float64], kinds: NDArray[np.int8]
     ) -> tuple[NDArray[np.float64], Choice]:
@@ -246,7 +258,7 @@ class BanditDecisions(Decider):
         self.bandit.learn(taken.phi[a], int(taken.kinds[a]), taken.request.task, reward)
         self.rewards[taken.request.id] = reward
         if self._writer is not None:
-            self._writer.append(self.logged(taken, policy="bandit", version=self._version), ending)
+            self._writer.append(self.logged(taken, policy="bandit"), ending)
 
 
 def ending_of(plane: DataPlane, taken: Taken) -> Ending:

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from numpy.typing import NDArray
 
 from policies.layout import KINDS
 from policies.learning.bandit import Bandit, BanditSettings, predicted_utility
 from policies.learning.decision_log import DecisionWriter
 from policies.learning.exploring import check_share
 from policies.learning.utility import Utility, parse_utility
+from policies.learning.writing import write_policy
+from policies.policy import load_policy
 from profiles.errors import UserError
 from sim.online import BanditDecisions, LogDecisions, Watcher, watched
 from sim.results.outcome import Outcome
 from sim.run import Prepared, Progress, run
 
-__all__ = ["DEFAULT_UTILITY", "Online", "bandit_screen", "online_of", "run_online", "write_bandit"]
+__all__ = ["DEFAULT_UTILITY", "Online", "bandit_screen", "last_third", "online_of", "run_online", "write_bandit"]
 
 DEFAULT_UTILITY = "quality=1,e2e_s=-0.02,cost_usd=-10"
 DEFAULT_EXPLORE = 0.1  # of a bandit, which learns nothing without
@@ -126,7 +128,7 @@ def _told(outcome: Outcome, learner: BanditDecisions, start: Mapping[int, float]
         "rewards": bandit.rewards,
         "mean": _average(mine),
         "start_mean": _average(other),
-        "last_third": {"mean": _average(mine[-len(ids) // 3 :]), "start_mean": _average(other[-len(ids) // 3 :])},
+        "last_third": {"mean": _average(last_third(mine)), "start_mean": _average(last_third(other))},
         "tenths": [
             {
                 "requests": len(part),
@@ -146,6 +148,11 @@ def _kinds(learner: BanditDecisions) -> list[str]:
     return [kind for kind in KINDS if kind in learner.offered]
 
 
+def last_third(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of n values the last n / 3, rounded up."""
+    return values[len(values) - -(-len(values) // 3) :]
+
+
 def _average(values: Any) -> float | None:
     return float(values.mean()) if len(values) else None
 
@@ -154,9 +161,9 @@ def write_bandit(told: dict[str, Any], folder: Path) -> None:
     """bandit.json, its state, and bandit.yaml, its favourites as a policy. Raises `UserError`."""
     try:
         (folder / "bandit.json").write_text(json.dumps(told["state"]) + "\n", encoding="utf-8")
-        (folder / "bandit.yaml").write_text(yaml.safe_dump(told["policy"], sort_keys=False), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}", next_step="give another folder") from None
+    write_policy(load_policy(told["policy"]), folder / "bandit.yaml")
 
 
 def bandit_screen(told: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ in them, so that no linear model is true. Reward is being right: utility `qualit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +94,16 @@ def logged(at: World, *, share: float, seed: int, behaviour: Policy = BEHAVIOUR,
         "cost_usd": at.phi[chosen, COST], "egress_bytes": np.zeros(n),
     }  # fmt: skip
     return Decisions(**(fields | changes))
+
+
+def miscalibrated(n: int, seed: int) -> Decisions:
+    """Right answers: 0.2 + 0.5 x predicted, and 0.2 less for code near; twice as slow in the cloud as predicted."""
+    at = world(n, seed)
+    rows = np.repeat(at.task, np.diff(at.start))
+    right = 0.2 + 0.5 * at.phi[:, QUALITY] - 0.2 * ((at.kind == 0) & (rows == 1))
+    log = logged(at._replace(right=right), share=0.5, seed=seed)
+    noise = np.exp(np.random.default_rng(seed).normal(-0.02, 0.2, n))
+    return replace(log, e2e_s=log.e2e_s * np.where(log.kind[log.chosen] == 2, 2.0, 1.0) * noise)
 
 
 def rows_of(log: Decisions) -> list[tuple[Decision, Ending]]:

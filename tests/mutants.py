@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", "--hypothesis-profile=no-shrink")
-ROOMS = ("profiles", "policies", "sim", "scheduler", "tests")
+ROOMS = ("profiles", "policies", "sim", "scheduler", "commands", "tests")
 
 
 @dataclass(frozen=True)

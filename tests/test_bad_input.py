@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import cli
+from commands import printing
 from tests.command import Run
 
 GOOD = """
@@ -349,7 +349,7 @@ def test_reading_a_long_trace_shows_progress(
     nearfar: Run, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(0, 10_000_000, 20))
-    monkeypatch.setattr(cli.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(printing.time, "monotonic", lambda: float(next(ticks)))
     rows = "arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{r},1,1\n" for r in range(200_000))
     code, _, err = nearfar("simulate", str(scenario), "--trace", trace(tmp_path, rows), "--requests", "10")
     assert code == 0

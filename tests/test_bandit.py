@@ -150,6 +150,48 @@ def test_a_bandit_from_a_saved_state_goes_on_alike(method: Method) -> None:
     assert one.state() == other.state()
 
 
+def test_a_version_stands_for_what_it_is_and_what_it_has_learned() -> None:
+    def version(n: int, *, start: str = "near", seed: int = 1, world: int = 2, **changes: Any) -> str:
+        bandit = Bandit(TASKS, settings=settings(**changes), seed=seed)
+        Played(bandit, n, seed=world, delay=0)
+        return bandit.version(start)
+
+    assert version(60) == version(60) == version(74)
+    assert version(60).endswith("+2")
+    others = [
+        version(0), version(76), version(60, start="far"), version(60, seed=2), version(60, world=3),
+        version(60, explore=0.2), version(60, warm_up=10),
+    ]  # fmt: skip
+    assert len({version(60), *others}) == 8
+
+
+def test_a_version_changes_when_it_begins_to_trust_itself() -> None:
+    bandit = Bandit(TASKS, settings=settings(warm_up=10))
+    row, before = np.zeros(len(FEATURE_NAMES)), bandit.version("near")
+    for _ in range(10):
+        assert bandit.version("near") == before
+        bandit.learn(row, 0, "chat", 1.0)
+    assert bandit.version("near") != before
+    assert Bandit.from_state(bandit.state()).version("near") == bandit.version("near")
+
+
+def test_one_odd_request_does_not_turn_the_model() -> None:
+    one, other = (Bandit(TASKS, settings=settings(warm_up=0, explore=0.0)) for _ in range(2))
+    Played(one, 1000, seed=19)
+    Played(other, 1000, seed=19)
+    odd = np.zeros(len(FEATURE_NAMES))
+    odd[E2E] = 3600.0
+    for _ in range(25):
+        other.learn(odd if _ == 0 else np.zeros(len(FEATURE_NAMES)), 0, "chat", 0.0)
+        one.learn(np.zeros(len(FEATURE_NAMES)), 0, "chat", 0.0)
+    draws = np.random.default_rng(20)
+    same = 0
+    for _ in range(200):
+        task, phi, _mean = situation(draws)
+        same += one.choose(phi, KINDS, task, OPEN, 0.5).action == other.choose(phi, KINDS, task, OPEN, 0.5).action
+    assert same >= 190
+
+
 def test_what_it_learned_is_a_policy_with_the_same_favourites() -> None:
     bandit = Bandit(TASKS, settings=settings(), prior=predicted_utility(parse_utility("quality=1,e2e_s=-0.02")), seed=1)
     Played(bandit, 1000, seed=17)

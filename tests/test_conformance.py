@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nearfar as api
 from policies import ActionView, DeviceView, RequestView
+from policies.check import check_policy
+from policies.checking.conformance import CHECKS, conformance
+from policies.checking.report import Report, report_screen
+from policies.checking.ruled_out import MASKS, HubFacts, NearFacts, PoolFacts, ruling_out
+from policies.checking.situations import Situation, adversarial
 from policies.layout import FEATURE_NAMES, LAYOUT_VERSION
-from policies.learning.conformance import CHECKS, conformance
-from policies.learning.report import Report, report_screen
-from policies.learning.ruled_out import MASKS, HubFacts, NearFacts, PoolFacts, ruling_out
-from policies.learning.situations import Situation, adversarial
 from policies.policy import builtin_names, load_policy
-from profiles import Catalogue
+from profiles import Catalogue, UserError
 from tests.command import Run
 
 FEW = 600
@@ -164,7 +166,7 @@ def test_a_broken_privacy_mask_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
         replace(one, ruled_out={index: masks for index, masks in one.ruled_out.items() if masks != ("privacy",)})
         for one in adversarial(FEW)
     ]
-    monkeypatch.setattr("policies.learning.conformance.adversarial", lambda count: leaky)
+    monkeypatch.setattr("policies.checking.conformance.adversarial", lambda count: leaky)
     assert failed(conformance("far", situations=FEW)) == {"masks"}
 
 
@@ -217,6 +219,22 @@ def test_what_is_odd_is_told() -> None:
 
 
 # -- the situations ----------------------------------------------------------------------------------------------------
+
+
+def test_the_suite_begins_with_what_every_function_is_asked_before_a_simulation() -> None:
+    asked: list[tuple[RequestView, DeviceView, tuple[ActionView, ...]]] = []
+
+    def noting(request: RequestView, device: DeviceView, actions: list[ActionView]) -> int:
+        asked.append((request, device, tuple(actions)))
+        return actions[0].index
+
+    check_policy(noting)
+    quick = list(asked)
+    assert len(quick) > 3
+    asked.clear()
+    report = conformance(noting, situations=FEW)
+    assert asked[: len(quick)] == quick
+    assert {check.name: check.counts for check in report.checks}["total"]["situations"] == FEW
 
 
 def test_situations_repeat_and_visit_every_mask() -> None:
@@ -282,6 +300,19 @@ POOL = PoolFacts(
 )
 def test_masks_are_named(facts: Any, masks: tuple[str, ...]) -> None:
     assert ruling_out(facts) == masks
+
+
+# -- from Python -------------------------------------------------------------------------------------------------------
+
+
+def test_the_python_api_tries_out_functions_and_files(tmp_path: Path) -> None:
+    assert api.check_policy("near").passed
+    assert api.check_policy(always_near).failed == ("masks",)
+    (tmp_path / "mine.py").write_text("def mine(request, device, actions):\n    return actions[0].index\n")
+    report = api.check_policy("mine.py:mine", folder=tmp_path)
+    assert (report.passed, report.policy) == (True, "mine")
+    with pytest.raises(UserError, match="did you mean 'near'"):
+        api.check_policy("neer")
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

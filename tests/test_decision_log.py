@@ -187,6 +187,35 @@ def test_a_file_that_is_there_twice_counts_once(tmp_path: Path) -> None:
     assert (len(log), log.dropped) == (300, {"the same decision again": 300})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy": "another"},
+        {"policy_version": "2"},
+        {"time_s": lambda row: row["time_s"] + 0.5},
+        {"request_id": lambda row: row["request_id"] + "a"},
+        {"propensity": lambda row: 0.9 * row["propensity"]},
+        {"chosen": lambda row: (row["chosen"] + 1) % len(row["kinds"])},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_decision_on_the_same_request_is_not_the_same_decision(tmp_path: Path, change: dict[str, Any]) -> None:
+    write(tmp_path / "a.parquet")
+    changed(tmp_path / "b.parquet", every=2, **change)
+    log = read_decisions(tmp_path)
+    assert (len(log), log.dropped) == (450, {"the same decision again": 150})
+
+
+def test_the_same_later_attempt_twice_is_still_a_later_attempt(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet")
+    changed(tmp_path / "b.parquet", every=3, attempt=1)
+    log = read_decisions(tmp_path)
+    assert (len(log), log.dropped) == (
+        300,
+        {"a later attempt of the same request": 100, "the same decision again": 200},
+    )
+
+
 def test_what_remains_keeps_its_own_actions(tmp_path: Path) -> None:
     made = logged(world(300, 1), share=0.2, seed=1)
     log = read_decisions(changed(tmp_path / "log.parquet", every=2, state=None))

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import nearfar as api
+from policies import ActionView, DeviceView, RequestView
 from policies.layout import FEATURE_NAMES, FEATURES, LAYOUT_VERSION
 from policies.policy import builtin_names, load_policy
 from profiles import Catalogue, Task, UserError
-from sim.explaining import explain_choice, explain_moment, moment_plane, small_fleet
+from sim.explaining import explain, explain_moment, moment_plane, small_fleet
 from sim.fleet_facts import tasks_of
-from sim.kernels.air import network_at
 from sim.loading import load
 from sim.moment import moment
+from sim.online import LogDecisions, watched
 from sim.plane import DataPlane
-from sim.run import Prepared, prepare
+from sim.run import Prepared, prepare, run
 from sim.scenario import FleetScenario
 from tests.command import Run
 
@@ -96,40 +99,81 @@ def test_contributions_are_the_score_and_the_choice_is_the_planes(
         assert sorted(indices) == list(range(len(figures)))
 
 
+class Noting(LogDecisions):
+    """As `simulate --decisions`, and notes who asked, what was offered and what was seen of it."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.noted: list[tuple[RequestView, DeviceView, list[ActionView], np.ndarray[Any, Any]]] = []
+
+    def __call__(self, request: RequestView, device: DeviceView, actions: list[ActionView]) -> int:
+        chosen = super().__call__(request, device, actions)
+        self.noted.append((request, device, actions, self._open[request.id, request.attempt].phi))
+        return chosen
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("policy", ["threshold", "least-latency", "least-cost", "cascade", "scene-table"])
-def test_it_tells_what_a_whole_simulation_does(policy: str, tasks: tuple[Task, ...]) -> None:
-    """First requests of devices in an idle hour, explained one by one."""
+def test_it_tells_what_a_whole_simulation_does(policy: str, spread: float, tasks: tuple[Task, ...]) -> None:
+    """First requests of devices in a quiet hour, explained one by one: same features, same choice."""
     changes: dict[str, Any] = {
         "workload.requests": 60,
-        "fleet.estimate_spread": 0.0,
+        "fleet.estimate_spread": spread,
         "fleet.groups.phones.hub_share": 0.0,
         "fleet.groups.watches.hub_share": 0.0,
     }
-    run = prepare(load(small_fleet(), changes=changes), policy=policy)
-    fleet = run.fleet
-    assert fleet is not None
-    assert run.routing is not None
-    plane = DataPlane(run.workload, run.plans, fleet=fleet, policy=run.routing.table, seed=run.seed)
-    plane.advance(math.inf)
-    seen, kinds = set[int](), set[str]()
-    for r, (request, trip) in enumerate(zip(plane.requests, plane.trips, strict=True)):
-        device = int(trip["device"])
-        if device in seen or fleet.tasks[trip["task"]].modality != 1:
+    whole = prepare(load(small_fleet(), changes=changes), policy=policy)
+    noting = Noting()
+    plane = run(watched(whole, noting)).plane
+    assert whole.fleet is not None
+    modality = {task.name: task.modality for task in whole.fleet.tasks}
+    seen, kinds, told_of = set[int](), set[str](), 0
+    for request, device, actions, phi in noting.noted:
+        first = device.id not in seen
+        seen.add(device.id)
+        if not first or modality[request.task] != 1:
             continue
-        seen.add(device)
-        network = fleet.networks[network_at(plane._world, device, float(request["arrival"]))].name
         found = explain_moment(
             load_policy(policy),
-            run,
+            whole,
             tasks,
-            request=f"task={fleet.tasks[trip['task']].name},prompt_tokens={request['prompt']},"
-            f"output_tokens={request['output']},difficulty={trip['difficulty']:.9g}",
-            device=f"group={fleet.kinds[plane.rows[device]['kind']].name},network={network},loaded=0",
+            request={
+                "task": request.task,
+                "prompt_tokens": request.prompt_tokens,
+                "output_tokens": plane.requests[request.id]["output"],
+                "difficulty": request.difficulty,
+            },
+            device={
+                "group": device.kind,
+                "battery": device.battery,
+                "heat": device.heat,
+                "network": device.network,
+                "loaded": False,
+            },
+            loads={action.pool: action.load for action in actions if action.kind == "cloud"},
         )
-        assert (-1 if found["chosen"] is None else found["chosen"]) == trip["action"], r
-        kinds.add(str(trip["kind"]))
-    assert len(seen) > 30
+        assert [one["index"] for one in found["actions"]] == [action.index for action in actions]
+        for told, logged in zip(found["actions"], phi, strict=True):
+            for feature, value in zip(told["features"], logged.tolist(), strict=True):
+                exact = feature["name"] in ("quality", "near_difficulty")
+                assert feature["name"] == "noise" or feature["value"] == pytest.approx(
+                    value, rel=1e-12 if exact else 1e-6, abs=1e-12
+                ), (request, feature["name"])
+        assert found["chosen"] == plane.trips[request.id]["action"], request
+        kinds.add(str(plane.trips[request.id]["kind"]))
+        told_of += 1
+    assert told_of > 30
     assert len(kinds) >= 2
+
+
+def test_an_estimate_of_a_task_whose_requests_are_all_alike(prepared: Prepared, tasks: tuple[Task, ...]) -> None:
+    """Nothing is left in doubt, however little is seen: quality is the chance itself."""
+    assert prepared.fleet is not None
+    alike = tuple(replace(task, difficulty_spread=0.0) for task in prepared.fleet.tasks)
+    sure = replace(prepared, fleet=replace(prepared.fleet, tasks=alike, estimate_spread=2.0))
+    clear = replace(prepared, fleet=replace(prepared.fleet, tasks=alike, estimate_spread=0.0))
+    found, other = (explain_moment(load_policy("near"), one, tasks, request=EASY) for one in (sure, clear))
+    assert found["actions"] == other["actions"]
 
 
 # -- what it says ------------------------------------------------------------------------------------------------------
@@ -137,7 +181,7 @@ def test_it_tells_what_a_whole_simulation_does(policy: str, tasks: tuple[Task, .
 
 def test_the_margin_and_what_would_turn_it() -> None:
     mine = {"layout": LAYOUT_VERSION, "weights": {"quality": 4, "e2e_s": -0.05, "near": 0.1}}
-    found = explain_choice(mine, request=EASY, device="hub=0")
+    found = explain(mine, request=EASY, device="hub=0")
     names = {one["index"]: one for one in found["actions"]}
     best, second = names[found["chosen"]], names[found["runner_up"]]
     assert found["margin"] == best["score"] - second["score"] > 0.0
@@ -156,7 +200,7 @@ def test_the_margin_and_what_would_turn_it() -> None:
 
 def test_among_equals_the_first_wins(nearfar: Run, tmp_path: Path) -> None:
     (tmp_path / "idle.yaml").write_text("layout: 1\n", encoding="utf-8")
-    found = explain_choice(tmp_path / "idle.yaml", request=EASY)
+    found = explain(tmp_path / "idle.yaml", request=EASY)
     assert (found["chosen"], found["margin"], found["turning"]) == (0, 0.0, [])
     assert len(found["actions"]) > 1
     _, out, _ = nearfar("explain", "idle.yaml", "--request", EASY)
@@ -166,7 +210,7 @@ def test_among_equals_the_first_wins(nearfar: Run, tmp_path: Path) -> None:
 def test_a_rival_of_another_kind_is_told_too() -> None:
     pools = load(small_fleet()).scenario.model_dump(mode="json", exclude_none=True)["pools"]
     changes = {"pools.other": pools["cloud"]}
-    found = explain_choice("threshold", request=EASY, device="hub=0", loads="cloud=1", changes=changes)
+    found = explain("threshold", request=EASY, device="hub=0", loads="cloud=1", changes=changes)
     margins = {turn["rival"]: turn["margin"] for turn in found["turning"]}
     assert list(margins) == ["cloud", "near"]
     assert margins["cloud"] == found["margin"] < 1e-3
@@ -175,17 +219,17 @@ def test_a_rival_of_another_kind_is_told_too() -> None:
 
 def test_a_turn_turns_the_choice() -> None:
     """Difficulty is told, so its turn can be tried."""
-    found = explain_choice("threshold", request=EASY, device="hub=0")
+    found = explain("threshold", request=EASY, device="hub=0")
     assert [one["kind"] for one in found["actions"] if one["index"] == found["chosen"]] == ["cloud"]
     (turn,) = (one for one in found["turning"] if one["feature"] == "near_difficulty")
     for shift, kind in ((-0.01, "near"), (0.01, "cloud")):
         request = f"task=chat,prompt_tokens=800,difficulty={turn['to'] + shift}"
-        again = explain_choice("threshold", request=request, device="hub=0")
+        again = explain("threshold", request=request, device="hub=0")
         assert [one["kind"] for one in again["actions"] if one["index"] == again["chosen"]] == [kind]
 
 
 def test_what_cannot_be_says_why() -> None:
-    found = explain_choice("near", request="task=document-qa,prompt_tokens=900000", device="network=lte,battery=0.02")
+    found = explain("near", request="task=document-qa,prompt_tokens=900000", device="network=lte,battery=0.02")
     masks = {one["name"]: {mask["name"] for mask in one["masks"]} for one in found["ruled_out"]}
     privacy = Catalogue().task("document-qa").privacy
     assert privacy != "any"
@@ -197,7 +241,7 @@ def test_what_cannot_be_says_why() -> None:
 
 
 def test_the_state_that_is_told_is_what_the_policy_sees() -> None:
-    found = explain_choice(
+    found = explain(
         "battery-aware", request=EASY, device="battery=0.25,heat=0.5,network=lte,metered=0", loads="cloud=1.5"
     )
     features = {
@@ -210,8 +254,8 @@ def test_the_state_that_is_told_is_what_the_policy_sees() -> None:
     assert near["near_log_prompt"] == pytest.approx(math.log2(801))
     assert cloud["metered_mb"] == 0.0
     assert cloud["load"] == pytest.approx(1.5)
-    idle = explain_choice("battery-aware", request=EASY, device="network=lte,metered=1")
-    cold = explain_choice("battery-aware", request=EASY, device="network=lte,loaded=0")
+    idle = explain("battery-aware", request=EASY, device="network=lte,metered=1")
+    cold = explain("battery-aware", request=EASY, device="network=lte,loaded=0")
     idle_near, idle_cloud, cold_near = (
         {one["name"]: one["value"] for one in found["actions"][k]["features"]}
         for found, k in ((idle, 0), (idle, 1), (cold, 0))
@@ -222,8 +266,21 @@ def test_the_state_that_is_told_is_what_the_policy_sees() -> None:
 
 
 def test_the_seed_draws_the_noise() -> None:
-    chosen = {explain_choice("random", request=EASY, device="hub=0", seed=seed)["chosen"] for seed in (0, 1, 2, 3)}
+    chosen = {explain("random", request=EASY, device="hub=0", seed=seed)["chosen"] for seed in (0, 1, 2, 3)}
     assert chosen == {0, 2}
+
+
+def test_from_python_names_and_values_are_a_mapping_or_a_text() -> None:
+    told = api.explain(
+        "threshold",
+        request={"task": "chat", "prompt_tokens": 800, "difficulty": 0.5},
+        device={"network": "lte", "metered": False},
+        loads={"cloud": 0.5},
+    )
+    assert told == api.explain("threshold", request=EASY, device="network=lte,metered=0", loads="cloud=0.5")
+    assert told["device"]["metered"] is False
+    with pytest.raises(UserError, match="did you mean 'battery'"):
+        api.explain("threshold", request=EASY, device={"batery": 0.5})
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -289,5 +346,5 @@ def test_the_command_refuses(words: tuple[str, ...], told: str, nearfar: Run, tm
 )
 def test_a_policy_that_cannot_be_explained(policy: Any, told: str) -> None:
     with pytest.raises(UserError) as refusal:
-        explain_choice(policy, request=EASY)
+        explain(policy, request=EASY)
     assert told in str(refusal.value)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("profiles", "policies", "sim", "scheduler")
+ROOMS = ("profiles", "policies", "sim", "scheduler", "nearfar", "commands", "cli")
+"""From left to right: four rooms, the Python API, the commands, the door."""
+DOORS = ("nearfar", "cli")  # of one file each
 
 
 def modules() -> dict[str, Path]:
     """Every product module by its dotted name."""
-    found = {}
+    found = {door: ROOT / f"{door}.py" for door in DOORS}
     for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -51,6 +54,12 @@ def test_a_room_imports_only_from_its_left(name: str) -> None:
     room = ROOMS.index(name.split(".")[0])
     for imported in imports(name, MODULES[name], everywhere=True):
         assert ROOMS.index(imported.split(".")[0]) <= room, f"{name} imports {imported}"
+
+
+def test_every_package_is_a_room_and_is_shipped() -> None:
+    folders = {name if path.name == "__init__.py" else name.rpartition(".")[0] for name, path in MODULES.items()}
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert set(shipped) == folders - {""}
 
 
 def test_there_are_no_circles() -> None:

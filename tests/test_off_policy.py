@@ -15,8 +15,8 @@ from policies.learning.decisions import Decisions
 from policies.learning.exploring import NOISE, linear_scores, win_chances
 from policies.learning.from_log import from_log, from_log_screen
 from policies.learning.off_policy import Judged, chances, evaluate, judge, sample_of
-from policies.learning.reestimate import corrected_policy, reestimate
 from policies.learning.utility import parse_utility
+from policies.learning.writing import policy_text
 from policies.policy import Policy, load_policy
 from profiles.errors import UserError
 from tests.logged import (
@@ -28,6 +28,7 @@ from tests.logged import (
     RIGHT,
     TASKS,
     logged,
+    miscalibrated,
     rows_of,
     truth,
     world,
@@ -231,64 +232,6 @@ def test_missing_labels_do_not_turn_the_estimate() -> None:
     assert abs(found.mean() - true) < 3.5 * found.std() / len(found) ** 0.5
 
 
-# -- predictions held against outcomes ---------------------------------------------------------------------------------
-
-
-def miscalibrated(n: int, seed: int) -> Decisions:
-    """Right answers: 0.2 + 0.5 x predicted, and 0.2 less for code near; twice as slow in the cloud as predicted."""
-    at = world(n, seed)
-    rows = np.repeat(at.task, np.diff(at.start))
-    right = 0.2 + 0.5 * at.phi[:, QUALITY] - 0.2 * ((at.kind == 0) & (rows == 1))
-    log = logged(at._replace(right=right), share=0.5, seed=seed)
-    noise = np.exp(np.random.default_rng(seed).normal(-0.02, 0.2, n))
-    return replace(log, e2e_s=log.e2e_s * np.where(log.kind[log.chosen] == 2, 2.0, 1.0) * noise)
-
-
-def test_reestimates_find_what_was_put_in() -> None:
-    found = reestimate(miscalibrated(20_000, 16))
-    assert found.quality is not None
-    assert found.quality.low <= 0.5 <= found.quality.high
-    assert found.quality.significant
-    cells = {(cell.task, cell.kind): cell for cell in found.quality.cells}
-    assert cells["code", "near"].offset == pytest.approx(0.0, abs=0.03)  # 0.2 − 0.2
-    assert cells["chat", "near"].offset == pytest.approx(0.2, abs=0.03)
-    times = {one.kind: one for one in found.times if one.name == "e2e_s"}
-    assert times["cloud"].factor == pytest.approx(2.0, rel=0.02)
-    assert times["cloud"].significant
-    assert times["near"].factor == pytest.approx(1.0, rel=0.02)
-    assert not times["near"].significant
-    assert times["near"].spread == pytest.approx(0.2, rel=0.1)
-
-
-def test_calibrated_predictions_are_left_alone() -> None:
-    at = world(20_000, 17)
-    log = logged(at._replace(right=at.phi[:, QUALITY]), share=0.5, seed=17)
-    found = reestimate(log)
-    assert not found.significant
-    assert corrected_policy(CANDIDATE, found, log) == (None, ())
-
-
-def test_offsets_of_rare_cells_are_pulled_towards_nothing() -> None:
-    log = miscalibrated(60, 18)
-    few, many = reestimate(log).quality, reestimate(miscalibrated(20_000, 18)).quality
-    assert few is not None
-    assert many is not None
-    assert all(abs(cell.offset) <= abs(cell.observed - few.slope * cell.predicted) + 1e-12 for cell in few.cells)
-    assert max(cell.error for cell in many.cells) < min(cell.error for cell in few.cells)
-
-
-def test_a_corrected_policy_weighs_what_is_true() -> None:
-    log = miscalibrated(20_000, 19)
-    policy, told = corrected_policy(CANDIDATE, reestimate(log), log)
-    assert policy is not None
-    assert policy.weights["quality"] == pytest.approx(0.5, abs=0.05)
-    near_for_code = policy.scenes["code"]["near"] - policy.scenes["chat"]["near"]
-    assert near_for_code == pytest.approx(-0.2, abs=0.05)
-    assert policy.scenes["chat"]["cloud"] < policy.scenes["chat"]["edge"]  # it is slower than it says
-    assert any("e2e_s" in line for line in told)
-    assert load_policy(policy.model_dump(mode="json")) == policy
-
-
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +257,39 @@ def test_from_log_says_it_all_as_json_and_in_words(log_file: Path, tmp_path: Pat
     screen = from_log_screen(result)
     for word in ("candidate", "because", "ESS", "right answers rise", "e2e_s", "learned.yaml", "simulate it"):
         assert word in screen
+    assert "right - predicted -" in screen
+    assert "code near: " in screen
+
+
+def test_policies_are_written_as_people_read_them(log_file: Path, tmp_path: Path) -> None:
+    result = from_log(log_file, candidates=[], utility=RIGHT, baseline=BEHAVIOUR, out=tmp_path)
+    for entry in result["policies"]:
+        policy = load_policy(entry["policy"])
+        assert Path(entry["file"]).read_text(encoding="utf-8") == policy_text(policy)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot write"):
+        from_log(log_file, candidates=[], utility=RIGHT, out=tmp_path / "file")
+
+
+def test_the_screen_tells_what_was_dropped_left_out_and_who_decided(tmp_path: Path) -> None:
+    rows = rows_of(miscalibrated(800, 23))
+    for k in range(0, 800, 8):
+        rows[k] = (rows[k][0], replace(rows[k][1], state="abandoned", correct=None, ttft_s=None))
+    rows = [
+        (replace(decision, policy="bandit", policy_version=f"{k // 100}") if k < 500 else decision, ending)
+        for k, (decision, ending) in enumerate(rows)
+    ]
+    for name in ("a", "b"):
+        with DecisionWriter(tmp_path / f"{name}.parquet") as writer:
+            for row in rows:
+                writer.append(*row)
+    result = from_log(tmp_path, candidates=[], utility=RIGHT)
+    assert len(result["log"]["policies"]) == 6
+    assert sum(one["left_out"] for one in result["reestimates"]["times"] if one["name"] == "e2e_s") == 100
+    screen = from_log_screen(result)
+    assert "bandit, 5 versions (500), logging @ 1 (300)" in screen
+    assert "800: the same decision again" in screen
+    assert "without an answer left out" in screen
 
 
 def test_the_learned_policy_earns_more_than_the_one_that_was_logged(log_file: Path, tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from policies.learning.decision_log import DecisionWriter
 from policies.learning.decisions import Decisions, read_decisions
 from policies.learning.off_policy import judge, sample_of
 from policies.learning.utility import parse_utility
+from policies.learning.writing import policy_text
 from policies.policy import load_policy
 from profiles.errors import UserError
 from sim.loading import load
 from sim.online import BanditDecisions, LogDecisions, watched
+from sim.online_runs import last_third
 from sim.results.outcome import Outcome
 from sim.run import Prepared, prepare, run
 from tests.command import Run
@@ -133,6 +135,28 @@ def test_a_bandit_without_knowledge_does_better_than_a_bad_policy() -> None:
     assert outcome.plane.stray == 0
 
 
+def test_a_bandit_is_logged_under_the_version_that_decided(tmp_path: Path) -> None:
+    with DecisionWriter(tmp_path / "log.parquet") as writer:
+        learner = BanditDecisions(lambda tasks, seed: Bandit(tasks, seed=seed), UTILITY, writer=writer)
+        watch("near", learner, requests=300)
+    log = read_decisions(tmp_path / "log.parquet")
+    names, updates = zip(*(one.split("+") for one in log.policies), strict=True)
+    assert {int(number) for number in updates} == set(range(learner.bandit.rewards // 25 + 1)) - _unused(log)
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("bandit @ ") for name in names)
+
+
+def _unused(log: Decisions) -> set[int]:
+    """Updates after which nothing was decided: all that follow the last that was."""
+    last = max(int(one.split("+")[1]) for one in log.policies)
+    return set(range(last + 1, 1000))
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, []), (1, [0]), (2, [1]), (3, [2]), (4, [2, 3]), (9, [6, 7, 8])])
+def test_the_last_third_is_the_last_third(n: int, expected: list[int]) -> None:
+    assert last_third(np.arange(float(n))).tolist() == expected
+
+
 def test_the_command_logs_and_learns(nearfar: Run, tmp_path: Path) -> None:
     words = ("simulate", str(CALM), "--set", "fleet.devices=500", "--requests", "600", "--policy", "near")
     code, out, _ = nearfar(
@@ -144,7 +168,9 @@ def test_the_command_logs_and_learns(nearfar: Run, tmp_path: Path) -> None:
     assert sum(one["requests"] for one in bandit["tenths"]) == bandit["requests"] > 550
     assert bandit["deviations"] <= 0.2 * bandit["decisions"]
     assert len(read_decisions(tmp_path / "log.parquet")) == bandit["decisions"]
-    assert load_policy(tmp_path / "run" / "bandit.yaml").name == "bandit"
+    policy = load_policy(tmp_path / "run" / "bandit.yaml")
+    assert policy.name == "bandit"
+    assert (tmp_path / "run" / "bandit.yaml").read_text(encoding="utf-8") == policy_text(policy)
     assert Bandit.from_state(json.loads((tmp_path / "run" / "bandit.json").read_text())).rewards == bandit["rewards"]
     code, out, err = nearfar(*words, "--decisions", "plain.parquet")
     assert code == 0

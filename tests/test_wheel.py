@@ -50,7 +50,7 @@ def run(wheel: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[
 
 def test_it_holds_the_rooms_and_their_data_and_no_tests(wheel: Path) -> None:
     top = {path.name for path in wheel.iterdir() if not path.name.endswith(".dist-info")} - {"bin"}
-    assert top == {"cli.py", "nearfar.py", "profiles", "policies", "sim", "scheduler"}
+    assert top == {"cli.py", "nearfar.py", "profiles", "policies", "sim", "scheduler", "commands"}
     assert (wheel / "sim" / "data" / "default.yaml").exists()
     assert list((wheel / "profiles" / "data").rglob("h100.yaml"))
     assert (wheel / "policies" / "builtin" / "near.yaml").exists()
@@ -65,7 +65,7 @@ def test_it_works_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
 
 def test_it_works_beside_strangers(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "cli.py").write_text(STRANGER)
-    for room in ("scheduler", "sim"):
+    for room in ("scheduler", "sim", "commands"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text(STRANGER)
     assert run(wheel, tmp_path, "simulate", "--requests", "100").returncode == 0
@@ -78,6 +78,21 @@ def test_it_works_beside_strangers(wheel: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_door_finds_its_commands_beside_strangers(wheel: Path, tmp_path: Path) -> None:
+    """Python puts the current folder first for `-c` and `-m`; only a stranger's `cli.py` could stand before ours."""
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "__init__.py").write_text(STRANGER)
+    done = subprocess.run(
+        [sys.executable, "-c", "import cli; cli.main()", "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(wheel)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "simulate" in done.stdout
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -16,6 +16,7 @@ Rewards may come late, in any order. Nothing here knows a simulator or a daemon.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,17 +27,12 @@ from numpy.typing import NDArray
 
 from policies.layout import FEATURE_NAMES, KINDS, LAYOUT_VERSION
 from policies.learning.exploring import NOISE, Choice, check_share
+from policies.learning.scales import APART
 from policies.learning.utility import Utility
 from policies.policy import DEFAULT_SCENE, Policy, load_policy
 from profiles.errors import UserError
 
 __all__ = ["Bandit", "BanditSettings", "predicted_utility"]
-
-SCALES = {
-    "ttft_s": 10.0, "e2e_s": 60.0, "ttft_over_slo": 10.0, "energy_j": 100.0, "cost_usd": 0.02, "egress_mb": 1.0,
-    "load": 10.0, "near_difficulty": 5.0, "near_log_prompt": 10.0, "metered_mb": 1.0, "scarce_energy_j": 100.0,
-}  # fmt: skip
-"""What is divided by to make features about as large as 1; those that are not listed are."""
 
 UNIFORM_PART = 0.5  # of what is explored
 _DRAWN_PART = 0.9  # chance of exploring / bound: the budget is then rarely spent
@@ -85,7 +81,7 @@ class Bandit:
         self.decisions = self.deviations = self.rewards = 0
         self._seed = seed
         self._task = {task: t for t, task in enumerate(self.tasks)}
-        self._scale = np.array([SCALES.get(name, 1.0) for name in FEATURE_NAMES])
+        self._scale = np.array([APART.get(name, 1.0) for name in FEATURE_NAMES])
         self._used = np.array([i != NOISE for i in range(len(FEATURE_NAMES))])
         size = len(FEATURE_NAMES) + len(KINDS) * len(self.tasks)
         self._square = np.zeros((size, size))
@@ -181,8 +177,22 @@ class Bandit:
             self._covariance = np.linalg.inv(precision) * noise**2
         draw = np.random.default_rng((self._seed, self._updates)).standard_normal(size)
         self._drawn = self._mean + self.settings.width * noise * np.linalg.solve(root.T, draw)
+        self._known = self._digest()
         self._updates += 1
         self._waiting = 0
+
+    def _digest(self) -> bytes:
+        """Of all that its choices depend on but its start and its budget."""
+        settings = [getattr(self.settings, name) for name in BanditSettings.__slots__]
+        digest = hashlib.sha256(repr((LAYOUT_VERSION, self.tasks, settings, self._seed)).encode())
+        for part in (self.prior, self._sum, self._square):
+            digest.update(part.tobytes())
+        return digest.digest()
+
+    def version(self, start: str) -> str:
+        """`0123456789ab+7`: stands for what it is after so many updates, begun with the policy of this version."""
+        trusts = bytes([self.rewards >= self.settings.warm_up])
+        return f"{hashlib.sha256(start.encode() + trusts + self._known).hexdigest()[:12]}+{self._updates - 1}"
 
     def _features(self, phi: NDArray[np.float64], kinds: NDArray[np.int8], task: str) -> NDArray[np.float64]:
         """(A, size): φ without noise, scaled, and where the action stands among kinds by task."""

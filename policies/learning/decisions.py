@@ -29,6 +29,7 @@ TWICE = "the same decision again"
 LATER, NO_END = "a later attempt of the same request", "the request had not ended"
 OTHER_LAYOUT = "another layout of the features"
 _HARMLESS = (TWICE, LATER, NO_END, OTHER_LAYOUT)
+_OF_A_DECISION = ("policy", "policy_version", "request_id", "attempt", "time_s", "task", "chosen", "propensity")
 _LISTS = ("kinds", "feasible", "phi")
 _FIGURES = ("correct", "ttft_s", "e2e_s", "energy_j", "cost_usd", "egress_bytes")
 
@@ -224,12 +225,12 @@ def _odd_values(table: pa.Table) -> Reasons:
 
 
 def _repeated(table: pa.Table) -> Reasons:
-    """A request that was decided at the same instant already: a file that is there twice."""
-    keys = np.zeros(table.num_rows, [("request", "u4"), ("time_s", "f8")])
-    keys["request"], keys["time_s"] = _request_numbers(table), numbers(table["time_s"], 0.0)
-    first = np.unique(keys, return_index=True)[1]
+    """Rows that are there already: a file that is there twice. What another policy, or another draw, did with the same
+    request at the same instant is a decision of its own."""
+    rows = table.select(_OF_A_DECISION).append_column("row", pa.array(np.arange(table.num_rows)))
+    first = rows.group_by(list(_OF_A_DECISION)).aggregate([("row", "min")])["row_min"]
     again = np.ones(table.num_rows, np.bool_)
-    again[first] = False
+    again[np.asarray(first)] = False
     return [(TWICE, again)]
 
 

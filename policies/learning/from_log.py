@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from policies.learning.corrections import corrected_policy
 from policies.learning.decisions import Decisions, read_decisions
 from policies.learning.off_policy import MIN_ESS, Estimate, Judged, Sample, chances, judge, sample_of
-from policies.learning.reestimate import Reestimates, corrected_policy, reestimate
+from policies.learning.reestimate import Reestimates, reestimate
 from policies.learning.reward_model import fit_rewards, learned_policy
 from policies.learning.utility import Utility
+from policies.learning.writing import write_policy
 from policies.policy import Policy
 from profiles.errors import UserError
 
@@ -29,6 +30,7 @@ LEAST_TO_LEARN = 200
 """Decisions with a reward below which nothing is learned."""
 
 _MOST_CELLS = 8  # on the screen
+_MOST_VERSIONS = 3
 
 
 def from_log(
@@ -165,9 +167,9 @@ def _written(policy: Policy, told: tuple[str, ...], out: Path | None) -> dict[st
         file = out / f"{policy.name}.yaml"
         try:
             out.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {file}: {error.strerror}", next_step="give another folder") from None
+        write_policy(policy, file)
         entry["file"] = str(file)
     return entry
 
@@ -178,7 +180,7 @@ def _written(policy: Policy, told: tuple[str, ...], out: Path | None) -> dict[st
 def from_log_screen(result: dict[str, Any]) -> str:
     """The same for people."""
     log = result["log"]
-    policies = ", ".join(f"{name} ({count:,})" for name, count in log["policies"].items())
+    policies = _who(log["policies"])
     lines = [
         f"log           {log['decisions']:,} of {log['decisions_read']:,} decisions used; taken by {policies}",
         *(f"  dropped     {count:,}: {reason}" for reason, count in log["dropped"].items()),
@@ -194,6 +196,7 @@ def from_log_screen(result: dict[str, Any]) -> str:
         "",
         *_candidate_lines(result),
         "",
+        f"predictions   held against outcomes, by intervals that all hold together at {100 * result['level']:g} %",
         *_reestimate_lines(result["reestimates"]),
     ]
     for entry in result["policies"]:
@@ -203,6 +206,20 @@ def from_log_screen(result: dict[str, Any]) -> str:
         "queues        a policy changes the load that it meets; no log tells that: simulate it before it ships"
     )
     return "\n".join(lines)
+
+
+def _who(policies: dict[str, int]) -> str:
+    """Who decided how often; the many versions of one name, as a bandit has them, together."""
+    names: dict[str, list[str]] = {}
+    for one in policies:
+        names.setdefault(one.rpartition(" @ ")[0] or one, []).append(one)
+    words = []
+    for name, versions in names.items():
+        if len(versions) > _MOST_VERSIONS:
+            words.append(f"{name}, {len(versions):,} versions ({sum(policies[one] for one in versions):,})")
+        else:
+            words += [f"{one} ({policies[one]:,})" for one in versions]
+    return ", ".join(words)
 
 
 def _candidate_lines(result: dict[str, Any]) -> list[str]:
@@ -231,30 +248,42 @@ def _interval(estimate: dict[str, float | None]) -> str:
 
 
 def _reestimate_lines(found: dict[str, Any]) -> list[str]:
-    lines = []
-    quality = found["quality"]
+    return [*_quality_lines(found["quality"]), *(_factor_line(one) for one in found["times"])]
+
+
+def _quality_lines(quality: dict[str, Any] | None) -> list[str]:
     if quality is None:
-        lines.append("quality       too few answers are known to be right or wrong")
-    elif quality["low"] is None:
-        lines.append(f"quality       predictions hardly vary, n {quality['n']:,}")
+        return ["quality       too few answers are known to be right or wrong"]
+    lines = [
+        f"quality       right - predicted {100 * quality['shift']:+.1f} points ({100 * quality['shift_low']:+.1f} to "
+        f"{100 * quality['shift_high']:+.1f}), n {quality['n']:,}: {_word(quality['shifted'])}"
+    ]
+    if quality["low"] is None:
+        lines.append(f"{'':13} predictions hardly vary where the task and the kind of action are the same")
     else:
-        word = "off" if quality["significant"] else "calibrated, as far as one can tell"
         lines.append(
-            f"quality       right answers rise {quality['slope']:.3g} ({quality['low']:.3g} to {quality['high']:.3g}) "
-            f"times as fast as predicted, n {quality['n']:,}: {word}"
+            f"{'':13} right answers rise {quality['slope']:.3g} ({quality['low']:.3g} to {quality['high']:.3g}) "
+            f"times as fast as predicted: {_word(quality['significant'])}"
         )
-        off = sorted((cell for cell in quality["cells"] if cell["significant"]), key=lambda cell: -cell["n"])
-        lines += [
-            f"  {cell['task']} {cell['kind']}: {100 * cell['observed']:.1f} % right, "
-            f"{100 * cell['predicted']:.1f} % predicted, n {cell['n']:,}"
-            for cell in off[:_MOST_CELLS]
-        ]
-        if len(off) > _MOST_CELLS:
-            lines.append(f"  and {len(off) - _MOST_CELLS} more tasks and kinds that are off")
-    for one in found["times"]:
-        word = "off" if one["significant"] else "as predicted"
-        lines.append(
-            f"{one['name']:13} {one['kind']}: {one['factor']:.3g} ({one['low']:.3g} to {one['high']:.3g}) of the "
-            f"prediction, median {one['median']:.3g}, spread {one['spread']:.2g}, n {one['n']:,}: {word}"
-        )
+    off = sorted((cell for cell in quality["cells"] if cell["significant"]), key=lambda cell: -cell["n"])
+    lines += [
+        f"  {cell['task']} {cell['kind']}: {100 * cell['observed']:.1f} % right, {100 * cell['predicted']:.1f} % "
+        f"predicted, {100 * cell['expected']:.1f} % if it were off as all are, n {cell['n']:,}: off"
+        for cell in off[:_MOST_CELLS]
+    ]
+    if len(off) > _MOST_CELLS:
+        lines.append(f"  and {len(off) - _MOST_CELLS} more tasks and kinds that are off")
     return lines
+
+
+def _factor_line(one: dict[str, Any]) -> str:
+    left_out = f", {one['left_out']:,} without an answer left out" if one["left_out"] else ""
+    return (
+        f"{one['name']:13} {one['kind']}: {one['factor']:.3g} ({one['low']:.3g} to {one['high']:.3g}) of the "
+        f"prediction, median {one['median']:.3g}, spread {one['spread']:.2g}, n {one['n']:,}{left_out}: "
+        f"{'off' if one['significant'] else 'as predicted'}"
+    )
+
+
+def _word(off: bool) -> str:
+    return "off" if off else "calibrated, as far as one can tell"

@@ -1,28 +1,28 @@
 """What the log says of the predictions that a policy weighs: are qualities and times as high as foretold?
 
-    observed correctness  ≈  b x predicted quality + a[task, kind]
+    observed correctness  ≈  shift + b x predicted quality + a[task, kind]
     observed seconds      ≈  c[kind] x predicted seconds
 
-A linear policy takes both in: its weight of quality becomes b times as large and its scenes get the offsets a; weights
-of times become c times as large. Where c differs between kinds of actions, which have one weight in common, the rest
-goes into the scenes at the mean time of that kind.
+Shift and b make the common line, a is the distance of a task and kind from it, pulled towards 0 by empirical Bayes
+(`policies.learning.pooling`). A slope b that may as well be 1 is 1: else its noise, times the level of the predictions,
+would look like offsets of all cells. What is called significant holds together: of logs whose predictions are right, a
+share 1 - level at most has anything significant, whatever the number of tasks and kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.layout import FEATURE_NAMES, KINDS
 from policies.learning.decisions import Decisions
-from policies.policy import DEFAULT_SCENE, Policy
+from policies.learning.pooling import normal, pool, students_t, surprising
 
-__all__ = ["Cell", "Factor", "QualityFit", "Reestimates", "corrected_policy", "reestimate"]
+__all__ = ["TIMES", "Cell", "Factor", "QualityFit", "Reestimates", "reestimate"]
 
 QUALITY = FEATURE_NAMES.index("quality")
 TIMES = ("ttft_s", "e2e_s")
@@ -30,22 +30,28 @@ LEAST_ROWS = 30
 """Outcomes of a kind of action below which nothing is said about it."""
 LEAST_FACTOR = 0.05
 """Smaller corrections of times are not worth a new policy."""
-_PRIOR_ROWS = 20.0  # outcomes that an offset must outweigh where cells do not differ more than chance
+_QUESTIONS = 4  # that share 1 - level: the slope, the shift, the cells, the times
+_SLOPES = 0.5  # assumed: by how much b commonly differs from 1 (standard deviation), before any outcome is seen
+_LEAST_CHANCE = 0.02  # to be right, and to be wrong: of the common line, for variances
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """How far correctness lies from its prediction, for one task and kind of action."""
+    """How far correctness lies from the common line, for one task and kind of action."""
 
     task: str
     kind: str
     n: int
     predicted: float
     observed: float
+    expected: float
+    """By the common line."""
     offset: float
-    """a, pulled towards 0 the fewer outcomes there are."""
+    """a: observed - expected, pulled towards 0 the fewer outcomes there are and the less cells differ."""
     error: float
-    """Standard error of a."""
+    """Standard error of observed - expected, by chance alone."""
     significant: bool
 
 
@@ -58,6 +64,15 @@ class QualityFit:
     low: float
     high: float
     significant: bool
+    """Whether b is not 1."""
+    believed: float
+    """b, pulled towards 1 the less it was measured, if it is significant; else 1."""
+    shift: float
+    """Mean observed - mean predicted. It favours no action, so no policy changes for it."""
+    shift_low: float
+    shift_high: float
+    shifted: bool
+    """Whether the shift is not 0."""
     cells: tuple[Cell, ...]
 
 
@@ -68,11 +83,18 @@ class Factor:
     name: str
     kind: str
     n: int
+    left_out: int
+    """Choices of this kind whose time nobody knows, as they were never answered (TTFT: never began to be). They would
+    have taken longer than they were waited for, so the true factor is rather higher."""
     median: float
     spread: float
     """Half the distance between the 16 % and 84 % quantiles of the log ratio."""
     factor: float
     """Mean measured / mean predicted: what a mean utility needs."""
+    error: float
+    """Standard error of it (jackknife)."""
+    believed: float
+    """The factor, pulled towards that of the other kinds the less it was measured."""
     low: float
     high: float
     significant: bool
@@ -89,198 +111,166 @@ class Reestimates:
     def significant(self) -> bool:
         """Whether anything differs from its prediction."""
         quality = self.quality
-        off = quality is not None and (quality.significant or any(cell.significant for cell in quality.cells))
+        off = quality is not None and (
+            quality.significant or quality.shifted or any(cell.significant for cell in quality.cells)
+        )
         return off or any(factor.significant for factor in self.times)
 
 
 def reestimate(log: Decisions, *, level: float = 0.95) -> Reestimates:
     """Compare outcomes with what was predicted of the choices that were made."""
-    return Reestimates(quality=_quality(log, level), times=_times(log, level))
+    chance = (1.0 - level) / _QUESTIONS
+    return Reestimates(quality=_quality(log, chance), times=_times(log, chance))
 
 
 # -- quality -----------------------------------------------------------------------------------------------------------
 
 
-def _quality(log: Decisions, level: float) -> QualityFit | None:
+class _Known(NamedTuple):
+    """Choices whose correctness is known, and the cell of each."""
+
+    predicted: Floats
+    right: Floats
+    cell: NDArray[np.intp]
+    codes: NDArray[np.int64]
+    """(cells,): task x kinds + kind."""
+    size: Floats
+    """(cells,)"""
+
+    def mean(self, values: Floats) -> Floats:
+        """(cells,): the mean of (n,) values in each."""
+        return np.asarray(np.bincount(self.cell, values, len(self.codes)) / self.size, np.float64)
+
+
+def _quality(log: Decisions, chance: float) -> QualityFit | None:
     known = log.answered & np.isfinite(log.correct)
     if np.count_nonzero(known) < LEAST_ROWS:
         return None
     rows = log.chosen[known]
-    predicted, right = log.phi[rows, QUALITY], log.correct[known]
-    cell = log.task[known] * len(KINDS) + log.kind[rows]
-    used, cell = np.unique(cell, return_inverse=True)
-    z = NormalDist().inv_cdf(0.5 + level / 2.0)
-    slope, error = _slope(predicted, right, cell, len(used))
-    cells = _cells(log, used, cell, predicted, right, slope, level)
+    codes, cell = np.unique(log.task[known] * len(KINDS) + log.kind[rows], return_inverse=True)
+    count = np.bincount(cell).astype(np.float64)
+    of = _Known(log.phi[rows, QUALITY], log.correct[known], cell, codes.astype(np.int64), count)
+    n = len(of.right)
+    slope, error = _slope(of)
+    half = students_t(chance, n - len(codes) - 1) * error
+    significant = abs(slope - 1.0) > half
+    trust = _SLOPES**2 / (_SLOPES**2 + error**2) if significant else 0.0
+    believed = 1.0 + trust * (slope - 1.0)
+    rest = of.right - of.predicted
+    shift = float(rest.mean())
+    around = students_t(chance, n - 1) * float(rest.std(ddof=1)) / n**0.5
     return QualityFit(
-        n=len(right),
+        n=n,
         slope=slope,
-        low=slope - z * error,
-        high=slope + z * error,
-        significant=bool(abs(slope - 1.0) > z * error),
-        cells=cells,
+        low=slope - half,
+        high=slope + half,
+        significant=significant,
+        believed=believed,
+        shift=shift,
+        shift_low=shift - around,
+        shift_high=shift + around,
+        shifted=abs(shift) > around and surprising(float(of.right.sum()), n, float(of.predicted.mean()), chance),
+        cells=_cells(log, of, (believed, trust * error), chance),
     )
 
 
-def _slope(
-    predicted: NDArray[np.float64], right: NDArray[np.float64], cell: NDArray[np.intp], cells: int
-) -> tuple[float, float]:
-    """b within cells, with its heteroscedastic standard error; (1, inf) when predictions do not vary in them."""
-    count = np.bincount(cell, minlength=cells)
+def _slope(of: _Known) -> tuple[float, float]:
+    """b within cells, with its standard error; (1, inf) when predictions do not vary in them.
 
-    def centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(values - (np.bincount(cell, values, cells) / count)[cell], np.float64)
-
-    x, y = centred(predicted), centred(right)
+    The error allows for unequal variances and few rows: HC3 of J. G. MacKinnon and H. White, "Some
+    Heteroskedasticity-Consistent Covariance Matrix Estimators with Improved Finite Sample Properties", Journal of
+    Econometrics 29(3), 1985.
+    """
+    x, y = (values - of.mean(values)[of.cell] for values in (of.predicted, of.right))
     square = float(x @ x)
     if square < 1e-6 * len(x):
         return 1.0, float("inf")
     slope = float(x @ y) / square
-    return slope, float(np.sqrt((x**2) @ (y - slope * x) ** 2)) / square
+    leverage = 1.0 / of.size[of.cell] + x**2 / square
+    rest = (y - slope * x) / np.maximum(1.0 - leverage, 1e-3)
+    return slope, float(np.sqrt((x**2) @ rest**2)) / square
 
 
-def _cells(
-    log: Decisions,
-    used: NDArray[np.int64],
-    cell: NDArray[np.intp],
-    predicted: NDArray[np.float64],
-    right: NDArray[np.float64],
-    slope: float,
-    level: float,
-) -> tuple[Cell, ...]:
-    """Mean residual of each cell, pulled towards 0 as empirical Bayes would (the spread of cells by moments)."""
-    count = np.bincount(cell).astype(np.float64)
-    residual = right - slope * predicted
-    mean = np.bincount(cell, residual) / count
-    noise = float(((residual - mean[cell]) ** 2).sum() / max(1.0, len(residual) - len(count)))
-    between = max(0.0, float(np.average(mean**2, weights=count)) - noise * len(count) / float(count.sum()))
-    prior = min(noise / between, 1e6) if between > 0.0 else _PRIOR_ROWS * 50.0
-    z = NormalDist().inv_cdf(1.0 - (1.0 - level) / 2.0 / len(count))  # Bonferroni: there are many cells
-    rows = []
-    for k, code in enumerate(used.tolist()):
-        shrunk, error = mean[k] * count[k] / (count[k] + prior), float(np.sqrt(noise / (count[k] + prior)))
-        rows.append(
-            Cell(
-                task=log.tasks[code // len(KINDS)],
-                kind=KINDS[code % len(KINDS)],
-                n=int(count[k]),
-                predicted=float(np.bincount(cell, predicted)[k] / count[k]),
-                observed=float(np.bincount(cell, right)[k] / count[k]),
-                offset=float(shrunk),
-                error=error,
-                significant=bool(count[k] >= LEAST_ROWS and abs(mean[k]) > z * np.sqrt(noise / count[k])),
-            )
+def _cells(log: Decisions, of: _Known, line: tuple[float, float], chance: float) -> tuple[Cell, ...]:
+    """Each cell's distance from the common line with this (slope, standard error)."""
+    slope, slope_error = line
+    predicted, right = of.mean(of.predicted), of.mean(of.right)
+    away = right - slope * predicted
+    centre = float((of.right - slope * of.predicted).mean())
+    foretold = np.clip(centre + slope * of.predicted, _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
+    pooled = pool(away, of.mean(foretold * (1.0 - foretold)) / of.size)
+    expected = pooled.centre + slope * predicted
+    error = np.hypot(pooled.error, slope_error * (predicted - of.predicted.mean()))
+    told = of.size >= LEAST_ROWS
+    each = chance / max(1, int(np.count_nonzero(told)))
+    beyond = normal(each) * error
+    return tuple(
+        Cell(
+            task=log.tasks[code // len(KINDS)],
+            kind=KINDS[code % len(KINDS)],
+            n=int(of.size[k]),
+            predicted=float(predicted[k]),
+            observed=float(right[k]),
+            expected=float(expected[k]),
+            offset=float(pooled.believed[k] - pooled.centre),
+            error=float(error[k]),
+            significant=bool(
+                told[k]
+                and abs(right[k] - expected[k]) > beyond[k]
+                and surprising(
+                    float(right[k] * of.size[k]), int(of.size[k]), float(np.clip(expected[k], 1e-6, 1 - 1e-6)), each
+                )
+            ),
         )
-    return tuple(rows)
+        for k, code in enumerate(of.codes.tolist())
+    )
 
 
 # -- times -------------------------------------------------------------------------------------------------------------
 
 
-def _times(log: Decisions, level: float) -> tuple[Factor, ...]:
-    found = []
+def _times(log: Decisions, chance: float) -> tuple[Factor, ...]:
+    """By kind. A TTFT is known once it has begun, an E2E when it is answered: what was cut short is left out."""
     kind = log.kind[log.chosen]
+    parts = []
     for name in TIMES:
         measured, predicted = getattr(log, name), log.phi[log.chosen, FEATURE_NAMES.index(name)]
-        usable = log.answered & np.isfinite(measured) & (measured > 0.0) & (predicted > 0.0)
+        asked = predicted > 0.0
+        usable = asked & np.isfinite(measured) & (measured > 0.0) & (log.answered | (name == "ttft_s"))
         for k, word in enumerate(KINDS):
             here = usable & (kind == k)
             if np.count_nonzero(here) >= LEAST_ROWS:
-                found.append(_factor(name, word, measured[here], predicted[here], level))
-    return tuple(found)
+                left_out = int(np.count_nonzero(asked & ~log.answered & ~usable & (kind == k)))
+                parts.append((name, word, measured[here], predicted[here], left_out))
+    found = [_factor(*part, chance / len(parts)) for part in parts]
+    return tuple(one for _, group in groupby(found, lambda one: one.name) for one in _believed(list(group)))
 
 
-def _factor(
-    name: str, kind: str, measured: NDArray[np.float64], predicted: NDArray[np.float64], level: float
-) -> Factor:
+def _factor(name: str, kind: str, measured: Floats, predicted: Floats, left_out: int, chance: float) -> Factor:
     ratios = np.log(measured / predicted)
     low, middle, high = np.quantile(ratios, [0.16, 0.5, 0.84])
     factor = float(measured.sum() / predicted.sum())
-    z = NormalDist().inv_cdf(0.5 + level / 2.0)
-    around = (measured - factor * predicted) / predicted.mean()
-    half = z * float(around.std(ddof=1)) / len(ratios) ** 0.5
+    without = (measured.sum() - measured) / (predicted.sum() - predicted)
+    error = float(((without - without.mean()) ** 2).sum() * (1.0 - 1.0 / len(without))) ** 0.5
+    effective = float(predicted.sum()) ** 2 / float(predicted @ predicted)  # long ones count more than short ones
+    half = students_t(chance, effective - 1.0) * error
     return Factor(
         name=name,
         kind=kind,
         n=len(ratios),
+        left_out=left_out,
         median=float(np.exp(middle)),
         spread=float(high - low) / 2.0,
         factor=factor,
+        error=error,
+        believed=factor,
         low=factor - half,
         high=factor + half,
         significant=bool(abs(factor - 1.0) > max(half, LEAST_FACTOR)),
     )
 
 
-# -- a policy that believes it -----------------------------------------------------------------------------------------
-
-
-def corrected_policy(policy: Policy, found: Reestimates, log: Decisions) -> tuple[Policy | None, tuple[str, ...]]:
-    """The policy with corrected weights, and what was changed; None when nothing that it weighs was off."""
-    weights = dict(policy.weights)
-    scenes = {task: dict(row) for task, row in policy.scenes.items()}
-    for task in log.tasks:  # a task without a scene of its own gets the default one
-        scenes.setdefault(task, dict(policy.scenes.get(DEFAULT_SCENE, {})))
-    told = [
-        *_correct_quality(weights, scenes, policy, found.quality),
-        *(line for name in TIMES for line in _correct_times(name, weights, scenes, policy, found, log)),
-    ]
-    if not told:
-        return None, ()
-    changed = policy.model_dump() | {
-        "name": f"{policy.name}-corrected",
-        "description": f"{policy.description or policy.name}; corrected by a decision log",
-        "weights": weights,
-        "scenes": {task: row for task, row in scenes.items() if row},
-    }
-    return Policy.model_validate(changed), tuple(told)
-
-
-Scenes = Mapping[str, dict[Any, float]]
-
-
-def _correct_quality(weights: dict[str, float], scenes: Scenes, policy: Policy, fit: QualityFit | None) -> list[str]:
-    weight = policy.weights.get("quality", 0.0)
-    if fit is None or weight == 0.0:
-        return []
-    told = []
-    if fit.significant:
-        weights["quality"] = weight * fit.slope
-        told.append(f"weight of quality x {fit.slope:.3g}")
-    off = [cell for cell in fit.cells if cell.significant and cell.kind in policy.actions]
-    for cell in off:
-        # Without the slope in the weight the offset must make up for it at the mean prediction.
-        offset = cell.offset if fit.significant else cell.observed - cell.predicted
-        row = scenes[cell.task]
-        row[cell.kind] = row.get(cell.kind, 0.0) + weight * offset
-    if off:
-        told.append(f"offsets of quality in {len(off)} scenes")
-    return told
-
-
-def _correct_times(
-    name: str, weights: dict[str, float], scenes: Scenes, policy: Policy, found: Reestimates, log: Decisions
-) -> list[str]:
-    weight = policy.weights.get(name, 0.0)
-    factors = {one.kind: one for one in found.times if one.name == name and one.kind in policy.actions}
-    if weight == 0.0 or not any(one.significant for one in factors.values()):
-        return []
-    column = log.phi[:, FEATURE_NAMES.index(name)]
-    seconds = {
-        kind: one.n * float(column[log.feasible & (log.kind == KINDS.index(kind))].mean())
-        for kind, one in factors.items()
-    }
-    common = sum(factors[kind].factor * seconds[kind] for kind in factors) / max(sum(seconds.values()), 1e-12)
-    weights[name] = weight * common
-    told = [f"weight of {name} x {common:.3g}"]
-    task = log.task[log.row]
-    for kind, one in factors.items():
-        mine = log.feasible & (log.kind == KINDS.index(kind))
-        for t, word in enumerate(log.tasks):
-            here = mine & (task == t)
-            if here.any():
-                rest = weight * (one.factor - common) * float(column[here].mean())
-                scenes[word][kind] = scenes[word].get(kind, 0.0) + rest
-    if len(factors) > 1:
-        told.append(f"{name} of {', '.join(factors)} apart, in the scenes")
-    return told
+def _believed(factors: list[Factor]) -> list[Factor]:
+    values, errors = (np.array([getattr(one, name) for one in factors]) for name in ("factor", "error"))
+    pooled = pool(values, np.maximum(errors, 1e-9) ** 2)
+    return [replace(one, believed=float(value)) for one, value in zip(factors, pooled.believed, strict=True)]

@@ -3,13 +3,13 @@
     APART["e2e_s"]     # 10.0: seconds by which two actions of one request commonly differ
     LIMITS["e2e_s"]    # (0.0, 3600.0): what it can be at all
 
-They are orders of magnitude in the shipped scenarios, written down, not fitted. Over 9,000 decisions in the six examples
-with a fleet and one policy (`scene-table`, exploring 30 %) the median distance between the farthest two actions of a
-request is within a factor of five of most of them: 0.27 of quality, 0.8 s of TTFT, 4 s to the end, 22 J, 0.7 logits of
-difficulty, 9 bits of prompt length, 0.8 of a battery. Three are not what is typical: text sends some kB, and an image
-makes the 0.3 MB; load differs by 0.01 until a queue builds up; a dollar is told from others by tenths of a cent, while
-far costs 0.8 cents more than near. Nothing is judged by these numbers: they set the size of the first steps of a search
-and the features that a bandit learns from. The limits are those of `policies.layout`, of chances and of shares.
+They are orders of magnitude in the shipped scenarios, written down, not fitted. Over 9,000 decisions in the six
+examples with a fleet and one policy (`scene-table`, exploring 30 %) the median distance between the farthest two
+actions of a request is within a factor of five of most of them: 0.27 of quality, 0.8 s of TTFT, 4 s to the end, 22 J,
+0.7 logits of difficulty, 9 bits of prompt length, 0.8 of a battery. Four lie off: a request sends 3 kB, metered or not,
+and at most 0.17 MB; load differs by 0.01 where nobody waits; heat by 0.04; the cloud costs 0.8 cents more than near.
+Nothing is judged by these numbers: they set the size of the first steps of a search, and what a bandit learns from. The
+limits are those of `policies.layout`, of chances and of shares.
 
 Each scale has the unit of its feature in `policies.layout.FEATURES`. `noise` has none: it is drawn, nobody learns from
 it.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from policies.checking.scoring import Scored, Scorer
+from policies.checking.situations import Situation
 from policies.layout import FEATURE_NAMES
-from policies.learning.scoring import Scored, Scorer
-from policies.learning.situations import Situation
 
 __all__ = ["idle_actions", "weight_remarks"]
 

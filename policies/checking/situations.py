@@ -1,7 +1,7 @@
 """Moments of decision: who asks, what is possible, and adversarial ones made up by the thousand.
 
 A situation holds every action of rule W1 with its figures, those that the masks rule out too: a policy that forgot a
-mask would be tempted. The same seed makes the same situations.
+mask would be tempted. The same seed makes the same situations. The plain ones are those of `policies.check`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from random import Random
 from typing import Literal
 
 from policies import ActionView, DeviceView, RequestView
+from policies.check import PLAIN
+from policies.checking.ruled_out import HubFacts, NearFacts, PoolFacts, ruling_out
 from policies.layout import Kind
-from policies.learning.ruled_out import HubFacts, NearFacts, PoolFacts, ruling_out
 from profiles import Catalogue
 from profiles.task import PRIVACY_CLASSES
 
-__all__ = ["Situation", "adversarial"]
+__all__ = ["Situation", "adversarial", "plain"]
 
 _MOST_POOLS = 4
 _CAPACITY_J = 60_000.0
@@ -42,6 +43,11 @@ class Situation:
         """Actions that the masks allow, of these kinds."""
         allowed = (action for action in self.actions if action.index not in self.ruled_out)
         return [action for action in allowed if kinds is None or action.kind in kinds]
+
+
+def plain() -> tuple[Situation, ...]:
+    """The situations of `policies.check`: no mask forbids anything."""
+    return tuple(Situation(request=r, device=d, actions=actions, ruled_out={}) for _, r, d, actions in PLAIN)
 
 
 @lru_cache(maxsize=4)

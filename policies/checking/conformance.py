@@ -3,7 +3,8 @@
     report = conformance("near")
     report.passed, report.checks, report.remarks
 
-It puts a policy before thousands of made-up situations (`policies.learning.situations`) and looks at what it does:
+It puts a policy before thousands of made-up situations (`policies.checking.situations`), of which the first are those
+that `policies.check.check_policy` asks about before any simulation, and looks at what it does:
 
     reads           it is a policy of this program's layout, and names what exists
     total           it chooses whenever an action of its kinds is possible, and the only one when there is one
@@ -20,14 +21,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from policies.check import RoutingPolicy, whole
+from policies.check import RoutingPolicy, What, asked
+from policies.checking.remarks import idle_actions, weight_remarks
+from policies.checking.report import Check, Report
+from policies.checking.scoring import Scorer
+from policies.checking.situations import Situation, adversarial, plain
 from policies.layout import KINDS, LAYOUT_VERSION
-from policies.learning.remarks import idle_actions, weight_remarks
-from policies.learning.report import Check, Report
-from policies.learning.scoring import Scorer
-from policies.learning.situations import Situation, adversarial
 from policies.policy import Policy, load_policy
 from policies.table import PolicyTable
 from profiles import Catalogue
@@ -45,7 +46,6 @@ TIMED = 500
 TIMES_REFERENCE = 20.0  # a compiled decision may take so many times the reference's: far beyond any noise
 
 Clock = Callable[[], float]
-What = Literal["action", "raised", "nothing", "not finite", "not offered"]
 _LAST_PLACE = {"device": 0, "home": 1}
 """Privacy class to the last action of rule W1 that it leaves: near; the hub, too."""
 
@@ -85,7 +85,8 @@ def conformance(
     except UserError as error:
         unread = Check(name="reads", passed=False, detail=str(error))
         return Report(policy=str(source), form="unreadable", checks=(unread,), error=error)
-    tried = [one for one in adversarial(situations) if one.possible(scorer.kinds)]
+    everything = _situations(situations)
+    tried = [one for one in everything if one.possible(scorer.kinds)]
     decide = _by_weights(scorer)
     taken_s, reference_s = _timed(decide, tried, clock)
     given = len(policy.weights) if policy else len(table.weights)
@@ -98,7 +99,7 @@ def conformance(
         checks=(Check(name="reads", passed=True, detail=reads), *_checked(decide, tried), _fast(taken_s, reference_s)),
         remarks=(
             *_unused(policy, tasks),
-            *idle_actions(scorer, adversarial(situations)),
+            *idle_actions(scorer, everything),
             *weight_remarks(scorer, tried),
         ),
     )
@@ -108,7 +109,7 @@ def _of_function(function: RoutingPolicy, situations: int, clock: Clock) -> Repo
     name = getattr(function, "__name__", type(function).__name__)
     decide = _by_function(function)
     remarks = []
-    tried: Sequence[Situation] = adversarial(situations)
+    tried = _situations(situations)
     begun = clock()
     for one in tried[:TRIED]:
         decide(one)
@@ -131,6 +132,11 @@ def _of_function(function: RoutingPolicy, situations: int, clock: Clock) -> Repo
     )
 
 
+def _situations(count: int) -> tuple[Situation, ...]:
+    first = plain()
+    return (*first, *adversarial(max(0, count - len(first))))[:count]
+
+
 # -- deciding ----------------------------------------------------------------------------------------------------------
 
 
@@ -148,23 +154,25 @@ def _by_weights(scorer: Scorer) -> Decide:
 
 def _by_function(function: RoutingPolicy) -> Decide:
     def decide(situation: Situation) -> Answer:
-        actions = situation.possible()
-        try:
-            answer: Any = function(situation.request, situation.device, list(actions))
-        except (Exception, SystemExit) as error:  # the user's code may raise anything; the report names it
-            return Answer("raised", told=f"raised {type(error).__name__}: {error}")
-        if answer is None:
-            return Answer("nothing", told="returned nothing")
-        if isinstance(answer, float) and not math.isfinite(answer):
-            return Answer("not finite", told=f"returned {answer}")
-        index = whole(answer)
-        if index is None or index not in {action.index for action in actions}:
-            offered = ", ".join(str(action.index) for action in actions)
-            masks = "; ruled out by " + ", ".join(situation.ruled_out[index]) if index in situation.ruled_out else ""
-            return Answer("not offered", index, f"returned {answer!r}, offered: {offered}{masks}")
-        return Answer("action", index)
+        what, index, value = asked(function, situation.request, situation.device, situation.possible())
+        return Answer(what, index, _told(what, index, value, situation))
 
     return decide
+
+
+def _told(what: What, index: int | None, value: Any, situation: Situation) -> str:
+    """What a function did, for the report."""
+    if what == "raised":
+        return f"raised {type(value).__name__}: {value}"
+    if what == "nothing":
+        return "returned nothing"
+    if what == "not finite":
+        return f"returned {value}"
+    if what == "action":
+        return ""
+    offered = ", ".join(str(action.index) for action in situation.possible())
+    masks = "; ruled out by " + ", ".join(situation.ruled_out[index]) if index in situation.ruled_out else ""
+    return f"returned {value!r}, offered: {offered}{masks}"
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------

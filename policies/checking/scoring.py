@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import ActionView, DeviceView, RequestView
+from policies.checking.situations import Situation
 from policies.features import FEATURE_COUNT, fill, score
 from policies.layout import KINDS
-from policies.learning.situations import Situation
 from policies.table import PolicyTable
 
 __all__ = ["Scored", "Scorer", "phi_of"]

@@ -1,42 +1,30 @@
 """Why a policy chooses what it chooses: every feature's contribution to every score, and what would turn the choice.
 
-    explanation = explain(policy, situation, tasks)
-    explanation["chosen"], explanation["actions"], explanation["turning"]
+    found = explanation(policy, situation, tasks)
+    found["chosen"], found["actions"], found["turning"]
 
 score = sum of weight x feature + the scene's term (rule W4), so the contributions say it all.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from policies.checking.ruled_out import MASKS
+from policies.checking.scoring import Scored, Scorer
+from policies.checking.situations import Situation
 from policies.layout import FEATURES, KINDS, LAYOUT_VERSION
-from policies.learning.ruled_out import MASKS
-from policies.learning.scoring import Scored, Scorer
-from policies.learning.situations import Situation
+from policies.learning.scales import LIMITS
 from policies.policy import Policy
 
-__all__ = ["action_name", "explain"]
+__all__ = ["action_name", "explanation"]
 
 _MOST_TURNS = 4  # for each rival
-# What a feature can be at all: the limits of `policies.layout`, of chances and of shares.
-_LIMITS = {
-    "quality": (0.0, 1.0),
-    "ttft_s": (0.0, 600.0),
-    "e2e_s": (0.0, 3600.0),
-    "ttft_over_slo": (0.0, 10.0),
-    "noise": (0.0, 1.0),
-    "near_difficulty": (-math.inf, math.inf),
-    "near_battery": (0.0, 1.0),
-    "near_heat": (-math.inf, math.inf),
-}
-_ENDLESS = (0.0, math.inf)
 _SWITCHED = ("ttft_over_slo", "metered_mb", "scarce_energy_j")  # 0 because of the task, the network, the full battery
 
 
-def explain(policy: Policy, situation: Situation, tasks: Sequence[str]) -> dict[str, Any]:
+def explanation(policy: Policy, situation: Situation, tasks: Sequence[str]) -> dict[str, Any]:
     """Numbers and texts only: all possible actions with their features, those ruled out with their masks, the choice
     with its margin (None where it is the only one), and single changes that would put another one ahead of it."""
     scorer = Scorer(policy.table(tasks), tasks)
@@ -128,7 +116,7 @@ def _turning(best: Scored, second: Scored, scorer: Scorer) -> list[dict[str, Any
             value, change = float(one.phi[i]), by / weight
             if value == 0.0 and feature.name in _SWITCHED:
                 continue
-            low, high = _LIMITS.get(feature.name, _ENDLESS)
+            low, high = LIMITS[feature.name]
             found.append(
                 {
                     "rival": action_name(second.action),

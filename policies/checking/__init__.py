@@ -1,0 +1,1 @@
+"""Looking at a policy: trying it out in made-up situations, and saying why it chooses what it chooses."""
