@@ -104,14 +104,20 @@ def fill_world(world: Any, fleet: FleetSettings) -> None:
     """The numbers of a fleet that every decision needs."""
     world["devices"] = fleet.devices
     world["network_count"], world["task_count"] = len(fleet.networks), len(fleet.tasks)
-    world["start_s"], world["spread"] = fleet.start_s, fleet.estimate_spread
+    world["start_s"] = fleet.start_s
+    world["spread"] = 0.0 if math.isinf(fleet.estimate_spread) else fleet.estimate_spread  # unseen where not trusted
     world["foresight"] = fleet.foresight
     world["separation"] = math.sqrt(2.0) * normal_quantile(fleet.cascade.auc)
     world["threshold"], world["check_s"] = fleet.cascade.threshold, fleet.cascade.check_s
 
 
 def _belief(task_spread: float, estimate_spread: float) -> tuple[float, float]:
-    """ρ and κ of rule W5: by Bayes' rule for normal distributions, and the logistic curve's mean over what is left."""
+    """ρ and κ of rule W5: by Bayes' rule for normal distributions, and the logistic curve's mean over what is left.
+
+    Where the noise is infinite nothing is seen, and what is left in doubt is all that the task leaves.
+    """
+    if math.isinf(estimate_spread):
+        return 0.0, 1.0 / math.sqrt(1.0 + math.pi / 8.0 * task_spread**2)
     blur = (estimate_spread / task_spread) ** 2 if estimate_spread > 0.0 and task_spread > 0.0 else 0.0
     trust = 0.0 if estimate_spread > 0.0 and task_spread == 0.0 else 1.0 / (1.0 + blur)
     return trust, 1.0 / math.sqrt(1.0 + math.pi / 8.0 * estimate_spread**2 * trust)

@@ -31,7 +31,6 @@ Told = str | Mapping[str, Any]
 
 _DAY_S = 86_400.0
 _MOST_TOKENS = 2**29
-_NOTHING_SEEN = 1e100  # an `estimate_spread` beside which any difficulty drowns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def moment(fleet: FleetSettings, spec: FleetSpec, tasks: Sequence[Task], *, requ
         difficulty_mean=asked["difficulty"],
         difficulty_spread=_left_in_doubt(kinds[number].difficulty_spread, fleet.estimate_spread),
     )
-    small = replace(_small(fleet, asking), tasks=tuple(kinds), estimate_spread=_NOTHING_SEEN)
+    small = replace(_small(fleet, asking), tasks=tuple(kinds), estimate_spread=math.inf)
     return Moment(fleet=small, workload=_workload(asked, tasks[number], number, small), request=asked, device=asking)
 
 

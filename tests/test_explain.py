@@ -99,6 +99,14 @@ def test_contributions_are_the_score_and_the_choice_is_the_planes(
         assert sorted(indices) == list(range(len(figures)))
 
 
+def test_a_told_difficulty_is_the_estimate_to_the_last_digit(prepared: Prepared, tasks: tuple[Task, ...]) -> None:
+    for told in (0.0, 0.5, -2.0):
+        found = explain_moment(load_policy(EVERYTHING), prepared, tasks, request=f"task=chat,difficulty={told}")
+        (near,) = (one for one in found["actions"] if one["kind"] == "near")
+        (seen,) = (one["value"] for one in near["features"] if one["name"] == "near_difficulty")
+        assert seen == told
+
+
 class Noting(LogDecisions):
     """As `simulate --decisions`, and notes who asked, what was offered and what was seen of it."""
 

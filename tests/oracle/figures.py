@@ -155,17 +155,17 @@ def at_a_pool(way: Way, pool: Pool, request: Request, output: float, quality: fl
 def in_turn(near: Figures, far: Figures, cascade: CascadeSettings, released: bool | None) -> Figures:
     """Cascade; `released` where it is known beforehand (W8)."""
     delta, tau, q = sharpness(cascade), cascade.threshold, near.quality
-    rho = q * normal(delta - tau) + (1 - q) * normal(-tau)
+    let_out = q * normal(delta - tau) + (1 - q) * normal(-tau)
     kept = q * normal(delta - tau)
     if released is not None:
-        rho, kept = float(released), float(released) * q
+        let_out, kept = float(released), float(released) * q
     return Figures(
-        quality=kept + (1 - rho) * far.quality,
-        ttft_s=near.e2e_s + cascade.check_s + (1 - rho) * far.ttft_s,
-        e2e_s=near.e2e_s + cascade.check_s + (1 - rho) * far.e2e_s,
-        energy_j=near.energy_j + (1 - rho) * far.energy_j,
-        cost_usd=(1 - rho) * far.cost_usd,
-        egress_bytes=(1 - rho) * far.egress_bytes,
+        quality=kept + (1 - let_out) * far.quality,
+        ttft_s=near.e2e_s + cascade.check_s + (1 - let_out) * far.ttft_s,
+        e2e_s=near.e2e_s + cascade.check_s + (1 - let_out) * far.e2e_s,
+        energy_j=near.energy_j + (1 - let_out) * far.energy_j,
+        cost_usd=(1 - let_out) * far.cost_usd,
+        egress_bytes=(1 - let_out) * far.egress_bytes,
         load=max(near.load, far.load),
     )
 
