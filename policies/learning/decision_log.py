@@ -45,7 +45,7 @@ class DecisionColumn(NamedTuple):
 COLUMNS: tuple[DecisionColumn, ...] = (
     DecisionColumn("layout", pa.int32(), "Version of the features (policies.layout)"),
     DecisionColumn("policy", pa.string(), "Name of the policy that decided"),
-    DecisionColumn("policy_version", pa.string(), "Digest of the numbers that decided: weights and scene, or those of a bandit"),
+    DecisionColumn("policy_version", pa.string(), "Digest of the numbers that decided: a policy's or a bandit's"),
     DecisionColumn("request_id", pa.string(), "The request"),
     DecisionColumn("attempt", pa.int32(), "0, or how often it was sent before: its pool was lost"),
     DecisionColumn("time_s", pa.float64(), "When: seconds since the start of a simulation, Unix time of a daemon"),
